@@ -23,7 +23,16 @@ from PIL import Image
 from pydantic import Field
 
 import editkit
-from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Params, RegisteredName, Table
+from editkit import (
+    CommandSpec,
+    DrawingParams,
+    EditkitError,
+    InvalidParameter,
+    OperationSpec,
+    Params,
+    RegisteredName,
+    Table,
+)
 from editkit.__main__ import _repeat_interrupt
 from editkit.cli import main
 from editkit.cli.many.given_values import GivenValues
@@ -461,7 +470,24 @@ def test_what_is_printed_to_a_closed_output_is_an_error(words: str) -> None:
     assert (done.returncode, done.stderr) == (1, "Error: standard output cannot be written: it is closed\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the file")
+def test_no_file_takes_the_place_of_a_closed_standard_error() -> None:
+    code = (
+        "import sys; from editkit import __main__; __main__._fill_closed_streams(); "
+        "print(open('/dev/null').fileno() > 2, sys.stderr.isatty())"
+    )
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>&-"
+    assert subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout == "True False\n"
+
+
 # Where results go
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such devices")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/null"])
+def test_a_device_as_output_names_the_option_for_standard_output(here: Path, name: str) -> None:
+    with pytest.raises(InvalidParameter, match="device: give - for standard output"):
+        plan(["a.png"], name)
 
 
 def plan(names: list[str], output: str | None, operation: str = "img2img", **options: Any) -> list[Path | None]:

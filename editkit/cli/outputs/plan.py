@@ -142,6 +142,8 @@ class OutputPlan:
         suffixes = [self.suffixes_of(one.input) for one in results]
         if self.output is not None and self.is_file_of(results):
             if not Path(self.output).suffix:
+                if self.output.startswith("/dev/"):
+                    raise InvalidParameter(f"{self.argument} {self.output!r} is a device: give - for standard output")
                 raise InvalidParameter(
                     f"{self.argument} {self.output!r} is no folder: end it in / for a new one, or in one of "
                     f"{', '.join(suffixes[0])} for a file"
