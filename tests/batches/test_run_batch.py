@@ -52,12 +52,15 @@ def test_workers_give_the_bits_of_this_process_and_may_end(
 
 
 @pytest.mark.slow
-def test_a_script_that_every_worker_runs_again_is_named_as_the_reason(tmp_path: Path) -> None:
+def test_a_script_that_every_worker_runs_again_is_named_as_the_reason_at_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     row = {"operation": "img2img", "image": "a.png", "prompt": "x"}
-    script.write_text(f"import editkit\nfor one in editkit.run_batch([{row}], workers=1):\n    print(one)\n")
+    script.write_text(
+        f"import editkit\nfor one in editkit.run_batch([{row}] * 40, workers=1, batch=2):\n    print(one)\n"
+    )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
-    assert "exit status 1: if it could not start, call editkit under if __name__ == '__main__':" in ended.stdout
+    assert "exit status 1 before it could start: call editkit under if __name__ == '__main__':" in ended.stderr
+    assert ended.stderr.count("An attempt has been made to start a new process") == 1
 
 
 def test_engines_and_options_without_use_are_refused(rows: list[dict[str, Any]], tiny_folder: Path) -> None:

@@ -16,9 +16,11 @@ from editkit import EditkitError, EngineOptions, WorkerEnded
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
 
-_MAIN = (
-    "if it could not start, call editkit under if __name__ == '__main__': in your script, which every worker imports"
-)
+_MAIN = ": call editkit under if __name__ == '__main__': in your script, which every worker imports"
+
+
+class _Started:
+    """First message of a process: it can run parts."""
 
 
 class LocalEngine:
@@ -52,9 +54,13 @@ class LocalWorkers:
 
     def __init__(self, count: int) -> None:
         self.processes = [_WorkerProcess(slot) for slot in range(count)]
+        self.has_started = False
 
     def run(self, work: Callable[[str], Any], parts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Yield each part with its value, its exception, or WorkerEnded."""
+        """Yield each part with its value, its exception, or WorkerEnded.
+
+        Raises EditkitError if no process can start: each part would end as many of them.
+        """
         remaining = iter(parts)
         running: dict[_WorkerProcess, str] = {}
         for process in self.processes:
@@ -62,8 +68,13 @@ class LocalWorkers:
         while running:
             ready = wait([process.connection for process in running])
             for process in [one for one in running if one.connection in ready]:
-                part = running.pop(process)
                 outcome = process.receive()
+                if isinstance(outcome, _Started):
+                    self.has_started = True
+                    continue
+                if not self.has_started:
+                    raise EditkitError(f"{outcome} before it could start{_MAIN if process.status == 1 else ''}")
+                part = running.pop(process)
                 if isinstance(outcome, WorkerEnded):
                     process = self._replace(process)  # noqa: PLW2901
                 _hand_out(process, work, remaining, running)
@@ -94,7 +105,6 @@ class _WorkerProcess:
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
-        self.has_answered = False
         self.connection, other = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_serve, args=(other, slot), name=f"editkit-batch-{slot}")
         self.process.start()
@@ -106,15 +116,15 @@ class _WorkerProcess:
 
     def receive(self) -> Any:
         try:
-            outcome = self.connection.recv()
+            return self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            status = self.process.exitcode
-            # Python itself ends with 1 where the main module, which a new process imports, starts processes.
-            advice = "" if self.has_answered or status != 1 else f": {_MAIN}"
-            return WorkerEnded(f"a worker process ended with the exit status {status}{advice}")
-        self.has_answered = True
-        return outcome
+            return WorkerEnded(f"a worker process ended with the exit status {self.status}")
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of a process that has ended; Python's is 1 where the main module starts processes itself."""
+        return self.process.exitcode
 
 
 def _serve(connection: Connection, slot: int) -> None:
@@ -122,6 +132,7 @@ def _serve(connection: Connection, slot: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _take_own_gpu(slot)
+    connection.send(_Started())
     with contextlib.suppress(EOFError):
         while True:
             work, part = connection.recv()
