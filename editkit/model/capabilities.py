@@ -216,7 +216,7 @@ class SupportsAttention(Backend, Protocol):
     def words(self, prompt: str) -> Sequence[Word]:
         """Return the tokens of a prompt and their places among the words of a site.
 
-        Raises MissingCapability for a model whose places are not known.
+        Raises MissingCapability for a model whose places are not known, and for a prompt without words.
         """
 
 

@@ -59,7 +59,8 @@ def measure(name: str, folder: Path) -> dict[str, str]:
         try:
             held = edit(target, call, masked=masked)
         except EditkitError as error:
-            reason = re.sub("attach='[^']*'", "it", str(error)).partition(": leave")[0]
+            reason = re.sub("^attach='[^']*': ", "", str(error)).partition(": leave")[0]
+            reason = re.sub("attach='[^']*'", "it", reason)
             return reason.replace(f"the model {model.name!r}", "the model")
         plain = edit(target, masked=masked)
         assert not torch.equal(held.latents, plain.latents), f"{name}: {control} changes nothing"

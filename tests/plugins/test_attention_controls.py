@@ -140,6 +140,16 @@ def test_an_option_that_needs_words_is_named_where_a_model_attends_to_none(tmp_p
 
 
 @pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
+@pytest.mark.parametrize("prompts", [{"source": ""}, {"target": " "}], ids=str)
+def test_a_prompt_without_words_is_named_in_place_of_the_model(model: Any, prompts: dict[str, str]) -> None:
+    (prompt,) = prompts.values()
+    with pytest.raises(MissingCapability, match=f"^attach='prompt-to-prompt': the prompt '{prompt}' has no words"):
+        apply(
+            "prompt-edit", IMAGE, model=model, attach=["prompt-to-prompt"], **{"source": "a", "target": "b"} | prompts
+        )
+
+
+@pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
 def test_a_control_that_acts_nowhere_is_named(model: Any) -> None:
     with pytest.raises(InvalidParameter, match=r"start must be at most end, not 0\.8 and 0\.2"):
         edit(model, "a red pear", attach=["mutual-attention:start=0.8,end=0.2"])

@@ -77,11 +77,9 @@ def _words(session: Session, prompts: tuple[str, str], method: AutoMask) -> Iter
     model = require(session.model, SupportsAttention)
     for prompt in prompts:
         try:
-            yield model.words(prompt) if prompt else []
+            yield model.words(prompt) if prompt.strip() else []
         except MissingCapability as error:
-            raise MissingCapability(
-                f"auto_mask={method!r}: {error}; use auto_mask='difference', or give a mask"
-            ) from None
+            raise MissingCapability(f"auto_mask={method!r}: {error}, or use auto_mask='difference'") from None
 
 
 def _observe(session: Session, conditions: Condition, words: WordMaps | None) -> Tensor:

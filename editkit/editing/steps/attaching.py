@@ -58,7 +58,7 @@ class AttachesControls:
         try:
             control: Any = self.registry.build("controls", call)(self, path)
         except MissingCapability as error:
-            raise MissingCapability(f"attach={call!r}: {error}; leave it out") from None
+            raise MissingCapability(f"attach={call!r}: {error}") from None
         if not isinstance(control, Control):
             raise self.registry.wrong_result("controls", call, control, "a Control")
         return control.called(call)

@@ -90,11 +90,16 @@ class AttentionSupport:
         return {part: 0 for part in self.texts if part == "text_encoder"}
 
     def words(self, prompt: str) -> list[Word]:
+        encoders = self.word_encoders()
+        if not encoders:
+            raise MissingCapability(
+                f"the model {self.name!r} has no words that its attention is computed for: leave it out"
+            )
         words: list[Word] = []
-        for part, first in self.word_encoders().items():
+        for part, first in encoders.items():
             words += [Word(text, token, first + place) for text, token, place in self.texts[part].content(prompt)]
         if not words:
-            raise MissingCapability(f"the model {self.name!r} has no words that its attention is computed for")
+            raise MissingCapability(f"the prompt {prompt!r} has no words to attend to: write some, or leave it out")
         return words
 
 
