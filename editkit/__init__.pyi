@@ -256,11 +256,13 @@ from .sampling.controls import Control as Control
 from .sampling.controls import PinnedSource as PinnedSource
 from .sampling.guidance import Guidance as Guidance
 from .sampling.guidance import classifier_free as classifier_free
-from .sampling.guidance import interval as interval
-from .sampling.guidance import no_step_between as no_step_between
 from .sampling.guidance_rules import PromptedNorm as PromptedNorm
 from .sampling.guidance_rules import SupportsGuidanceRule as SupportsGuidanceRule
 from .sampling.guidance_rules import combine_predictions as combine_predictions
+from .sampling.intervals import interval as interval
+from .sampling.intervals import no_step_between as no_step_between
+from .sampling.intervals import step_starts as step_starts
+from .sampling.intervals import steps_between as steps_between
 from .sampling.loop import Stepper as Stepper
 from .sampling.loop import ddim_step as ddim_step
 from .sampling.loop import ddpm_noise_std as ddpm_noise_std

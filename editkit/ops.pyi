@@ -180,7 +180,7 @@ def control(
     strength: Noise level to start from: 1 starts from noise, less from the noised image.
     control_scale: Strength of the condition map.
     control_start: Fraction of the path before which the map is off.
-    control_end: Fraction of the path after which the map is off.
+    control_end: Fraction of the path after which the map is off; no step with it ends behind that.
     control_image: Ready-made condition map instead of the annotator's, in grey (near and edges white) or in colour.
     control_invert: Invert the ready-made map, if black stands for near and edges.
     control_mode: What the map shows, for ControlNets that need it (Union, 3.5 large); by default by the annotator.

@@ -32,8 +32,9 @@ from ..registry.specs import SamplerSpec
 from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, own_change
 from ..sampling.controls import Control, attach_all, check_compatible
-from ..sampling.guidance import Guidance, condition_at_scale, guidance_parts, idle_guidance, interval, no_step_between
+from ..sampling.guidance import Guidance, condition_at_scale, guidance_parts, idle_guidance
 from ..sampling.guidance_rules import guidance_rule_of
+from ..sampling.intervals import interval, no_step_between
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams

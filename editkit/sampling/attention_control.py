@@ -15,6 +15,7 @@ from ..diffusion.paths import SamplingPath
 from ..errors import InvalidParameter, PluginFailure
 from ..model.capabilities import SupportsAttention, require
 from .controls import Control
+from .intervals import step_starts
 
 if TYPE_CHECKING:
     from ..model.backend import Backend
@@ -69,8 +70,12 @@ class AttentionControl(Control):
 
         It is linear between two points, where a solver evaluates too.
         """
-        angles = sorted({point.angle for point in self.path})
-        return float(np.interp(-row.point.angle, [-angle for angle in angles[::-1]], np.linspace(0, 1, len(angles))))
+        starts = step_starts(self.path)
+        levels, shares = [-point.angle for point in starts], [index / len(starts) for index in range(len(starts))]
+        end = max(-self.path[0].angle, -self.path[-1].angle)
+        if end > levels[-1]:  # a path may repeat its last point
+            levels, shares = [*levels, end], [*shares, 1.0]
+        return float(np.interp(-row.point.angle, levels, shares))
 
     def rows(self, inputs: AttentionInputs) -> tuple[CallRow, ...]:
         """Return the rows of the call; raises PluginFailure if the network has other rows than the sampling."""

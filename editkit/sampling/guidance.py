@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..diffusion.attention import CallRow, describe_rows
 from ..diffusion.denoiser import Condition, Network, stack_conditions
-from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.transfer import rows_on
 from ..literals import Prediction
@@ -145,24 +144,6 @@ def guidance_parts(
         return (at_scale, condition), (1.0, 0.0)
     against = require(model, SupportsDistilledGuidance).with_guidance_scale(negative(), scale)
     return (against, at_scale, condition), (1 - beside, beside, 0.0)
-
-
-def interval(path: SamplingPath, start: float, end: float) -> tuple[float, float]:
-    """Return the lowest and highest sigma of the steps between two fractions (0 to 1) of a path."""
-    steps = len(path) - 1
-    begin, stop = round(start * steps), round(end * steps)
-    if begin >= stop:
-        return math.inf, -math.inf
-    # A solver may also evaluate the end of a step, so an interval that reaches an end of the path is open there.
-    return path[stop - 1].sigma if stop < steps else 0.0, path[begin].sigma if begin > 0 else math.inf
-
-
-def no_step_between(subject: str, path: SamplingPath, start: float, end: float) -> str:
-    """Return the warning that no step of a path lies between two fractions of it."""
-    steps = len(path) - 1
-    return (
-        f"{subject} has no effect: none of {steps} steps lies between the fractions {start:g} and {end:g} of the path"
-    )
 
 
 def idle_guidance(params: DrawingParams, usual: Mapping[str, Any], guidance: Guidance) -> Iterator[str]:

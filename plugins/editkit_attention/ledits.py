@@ -34,10 +34,12 @@ from editkit import (
     require,
     smooth_maps,
     stack_conditions,
+    step_starts,
+    steps_between,
 )
 
 from . import LeditsParams
-from .interval import acts_in_step, warn_if_idle
+from .interval import warn_if_idle
 
 _ATTENTION_ALONE = 0.8
 """Share of the training timesteps above which the difference is left out of the mask, as in the authors' code."""
@@ -51,7 +53,7 @@ def ledits(params: LeditsParams) -> Callable[[Session, SamplingPath], Control]:
         if params.mask in ("both", "attention"):
             places = [word.place for word in require(session.model, SupportsAttention).words(params.edit)]
         warn_if_idle(session, f"ledits:edit={params.edit}", path, params.start, params.end)
-        return Ledits(params, session, places, len(path) - 1)
+        return Ledits(params, session, places)
 
     return control
 
@@ -59,9 +61,12 @@ def ledits(params: LeditsParams) -> Callable[[Session, SamplingPath], Control]:
 class Ledits(Control):
     """Guidance towards one edit, or away from it with a negative scale, inside the edit's own mask."""
 
-    def __init__(self, params: LeditsParams, session: Session, places: Sequence[int], steps: int) -> None:
-        self.params, self.session, self.places, self.steps = params, session, places, steps
+    def __init__(self, params: LeditsParams, session: Session, places: Sequence[int]) -> None:
+        self.params, self.session, self.places = params, session, places
         self.condition, self.nothing = session.embed(params.edit), session.embed("")
+        self.path: SamplingPath = ()
+        self.acts_from: set[Point] = set()
+        """Points of the steps in which the edit acts."""
         self.sources: tuple[int | None, ...] = ()
         self.maps: WordMaps | None = None
         """Attention that is recorded in the network call in progress."""
@@ -69,7 +74,10 @@ class Ledits(Control):
         """Masks (1, 1, h, w) of the calls of the walk, each the mean of its edited rows."""
 
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
-        self.sources, self.masks = tuple(sources), []
+        self.path, self.sources, self.masks = path, tuple(sources), []
+        starts = step_starts(path)
+        inside = steps_between(len(starts), self.params.start, self.params.end)
+        self.acts_from = {starts[index] for index in inside}
 
     @property
     def spares_sources(self) -> bool:
@@ -93,7 +101,7 @@ class Ledits(Control):
         return inputs.unchanged() if self.maps is None else self.maps.record(inputs)
 
     def guide(self, index: int, denoise: Denoiser) -> Denoiser:
-        if not acts_in_step(index, self.steps, self.params.start, self.params.end):
+        if self.path[index] not in self.acts_from:
             return denoise
         if isinstance(denoise, _WithEdits):
             return dc.replace(denoise, edits=[*denoise.edits, self])

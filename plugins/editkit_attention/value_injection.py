@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor
 
-from editkit import AttentionControl, AttentionInputs, Control, InvalidParameter, SamplingPath, Session
+from editkit import AttentionControl, AttentionInputs, Control, InvalidParameter, SamplingPath, Session, steps_between
 
 from . import ValueInjectionParams
 
@@ -27,7 +26,7 @@ def value_injection(params: ValueInjectionParams) -> Callable[[Session, Sampling
 
 def _steps(params: ValueInjectionParams, path: SamplingPath) -> int:
     """Return the number of steps with the source's values, rounded down as in the authors' code."""
-    return math.floor(params.share * (len(path) - 1))
+    return len(steps_between(len(path) - 1, 0.0, params.share, whole=True))
 
 
 class ValueInjection(AttentionControl):

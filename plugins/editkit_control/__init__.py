@@ -68,7 +68,9 @@ class ControlNetParams(Params):
     kind: str = RegisteredName("annotators", "edge", "Annotator that computes the condition map of the image.")
     scale: float = Field(1.0, ge=0.0, le=10.0, description="Strength of the condition map.")
     start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
-    end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
+    end: Fraction = Field(
+        1.0, description="Fraction of the path after which the map is off; no step with it ends behind that."
+    )
     mode: Mode | None = Field(
         None,
         description="What the map shows, for ControlNets that need it (Union, 3.5 large); by default by the annotator.",
@@ -168,7 +170,7 @@ class ControlParams(EditParams):
         0.0, description="Fraction of the path before which the map is off."
     )
     control_end: Annotated[Fraction, _IfActive] = Field(
-        1.0, description="Fraction of the path after which the map is off."
+        1.0, description="Fraction of the path after which the map is off; no step with it ends behind that."
     )
     control_image: Annotated[Any, _IfActive] = ImageParam(
         "map", "Ready-made condition map instead of the annotator's, in grey (near and edges white) or in colour."

@@ -148,7 +148,7 @@ def make_control(
 ) -> Control:
     """ControlNet in its interval of a path; a control without effect if its scale is 0."""
     scale, start, end = strength
-    low, high = interval(path, start, end)
+    low, high = interval(path, start, end, whole=True)  # as in diffusers
     if scale and low > high:
         session.usage.warn(no_step_between("the ControlNet", path, start, end))
     kind = MapInChannels if folder is None else ControlNetControl

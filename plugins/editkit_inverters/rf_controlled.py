@@ -8,7 +8,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from editkit import Control, Denoiser, InversionRecord, Inverter, Noise, Point, SamplingPath, eps_of
+from editkit import (
+    Control,
+    Denoiser,
+    InversionRecord,
+    Inverter,
+    Noise,
+    Point,
+    SamplingPath,
+    eps_of,
+    steps_between,
+)
 
 from .ddim import ddim_transition
 
@@ -33,7 +43,7 @@ class RfControlled(Inverter):
 
     def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
         steps = len(record.path) - 1
-        steps_pulled = range(round(self.start * steps), round(self.stop * steps))
+        steps_pulled = steps_between(steps, self.start, self.stop, whole=True)
         return (_SourcePull(record.trajectory[-1], shares, self.eta, steps_pulled),)
 
 

@@ -78,8 +78,8 @@ def test_estimates_equal_those_of_diffusers(
     start, end = steps.get("edit_warmup_steps", 0) / 5, steps.get("edit_cooldown_steps", 5) / 5
     session = session_of(model)
     calls = [f"ledits:edit={edit},scale={scale},start={start},end={end}" for edit, scale in EDITS.items()]
-    path = tuple(model.schedule.point(timestep) for timestep, _, _ in published)
-    controls = [installed().build("controls", call)(session, (*path, editkit.CLEAN)) for call in calls]
+    path = (*(model.schedule.point(timestep) for timestep, _, _ in published), editkit.CLEAN)
+    controls = [installed().build("controls", call)(session, path) for call in calls]
     guided = editkit.Guidance(session.network, [session.embed("")], [1.0])
     for control in controls:
         control.begin(path, [None])
