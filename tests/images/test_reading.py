@@ -343,6 +343,32 @@ def test_image_that_is_stored_turned_at_its_size_is_known(kind: str, orientation
 
 
 @pytest.mark.parametrize(
+    ("xmp", "part"),
+    [
+        ('<a GCamera:MotionPhoto="1"/>', "has a video (motion photo)"),
+        ("<GCamera:MicroVideo>1</GCamera:MicroVideo>", "has a video (motion photo)"),
+        ('<a GCamera:MotionPhoto="0"/>', ""),
+        ('<a GPano:ProjectionType="equirectangular"/>', "has the projection of a panorama"),
+    ],
+)
+def test_parts_of_a_photograph_that_a_result_lacks_are_named(xmp: str, part: str) -> None:
+    notes = open_stored(encoded(Image.new("RGB", (8, 8)), "JPEG", xmp=xmp.encode())).notes
+    assert [part in note for note in notes] == [True] * bool(part)
+
+
+def test_further_views_of_a_stereo_photograph_are_named() -> None:
+    stream = io.BytesIO()
+    view = Image.new("RGB", (8, 8))
+    view.save(stream, "MPO", save_all=True, append_images=[view])
+    data = stream.getvalue()
+    assert open_stored(data).notes == ()  # such as a preview: its type is not defined
+    first = data.index(struct.pack("<II", 0x030000, data.rindex(b"\xff\xd8\xff")))  # entries have 16 bytes
+    view_type = struct.pack("<I", 0x020002)
+    changed = data[:first] + view_type + data[first + 4 : first + 16] + view_type + data[first + 20 :]
+    assert ["2 views (MPO)" in note for note in open_stored(changed).notes] == [True]
+
+
+@pytest.mark.parametrize(
     ("xmlns", "notes"), [("http://ns.adobe.com/hdr-gain-map/1.0/", 1), ("http://ns.adobe.com/x/", 0)]
 )
 def test_a_gain_map_is_named(xmlns: str, notes: int) -> None:

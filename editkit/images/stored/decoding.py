@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from .arrays import dark_notes, levels_of
 from .colour import ColourProfile, convert_deep_grey, convert_to_srgb, profile_note, read_profile
 from .deep import decode_deep, deep_channel, has_deep_avif, has_deep_channel, is_deep_file, transparent_colour
 from .image import Levels, StoredImage, to_8_bits
-from .kinds import has_content_credentials, has_crop, has_gain_map, unread_colour_space
+from .kinds import has_content_credentials, has_crop, left_out, unread_colour_space
 from .metadata import NO_METADATA, is_adobe_rgb, read_metadata
 from .tiff import count_further_channels
 
 _ORIENTATION = 0x0112
+_MP_ENTRIES = 0xB002
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda levels: np.rot90(levels, 2),
@@ -83,9 +84,17 @@ def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
         notes.append(f"{name} has {channels} beside its colours that no tag marks as transparency: left out")
     if has_crop(data, image.size):
         notes.append(f"{name} has a crop (clap) that is not applied: the image is edited as a whole")
-    if has_gain_map(data):
-        notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
+    if data.startswith((b"\xff\xd8", b"\0\0\0")):
+        notes += [f"{name} has {part}" for part in left_out(data)]
+    if (views := _count_views(image)) > 1:
+        notes.append(f"{name} has {views} views (MPO), of which the first is edited and the others are not kept")
     return notes
+
+
+def _count_views(image: Image.Image) -> int:
+    """Return the number of views of a stereo or panoramic photograph; previews and gain maps are none."""
+    entries: list[Mapping[str, Any]] = (getattr(image, "mpinfo", None) or {}).get(_MP_ENTRIES, [])
+    return sum(str(entry["Attribute"]["MPType"]).startswith("Multi-Frame") for entry in entries)
 
 
 def _shallow_levels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 from ...files.reading import LFS_POINTER
@@ -93,6 +94,11 @@ _TEXTS = {
 _SRGB_PRIMARIES = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _GAIN_MAPS = (b"hdr-gain-map/1.0/", b"urn:iso:std:iso:ts:21496:-1", b"aux:hdrgainmap")
 """Names of gain maps in JPEG files, of Adobe, ISO and Apple."""
+_SEGMENTS = 2**18
+"""Bytes of a JPEG file that hold its metadata, with room for previews and profiles."""
+_MOTION = re.compile(rb"(MotionPhoto|MicroVideo)(=\"|='|>)1")
+"""A photograph with a short video behind it, by its XMP; those of Samsung have a trailer."""
+_PANORAMA = re.compile(rb"GPano:ProjectionType(=\"|='|>)")
 
 _SRGB_CODES = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13), (1, 6), (6, 6), (5, 6), (6, 13), (5, 13), (2, 6), (2, 1)}
 """Codes of primaries and transfer that viewers show as sRGB, or that are unspecified (ITU-T H.273)."""
@@ -143,6 +149,19 @@ def has_gain_map(data: bytes) -> bool:
     if data.startswith(b"\xff\xd8"):
         return any(name in data for name in _GAIN_MAPS)
     return data[4:8] == b"ftyp" and b"tmap" in data[:_HEADER]
+
+
+def left_out(data: bytes) -> list[str]:
+    """Return what viewers show of a JPEG or AVIF file beside its pixels, and a result does not have."""
+    segments = data[:_SEGMENTS]
+    found = {
+        "a gain map for HDR displays, which is not kept: the result has the standard range": has_gain_map(data),
+        "a video (motion photo), which is not kept": _MOTION.search(segments) or b"MotionPhoto_Data" in data,
+        "the projection of a panorama (GPano), which is not kept: viewers show the result flat": _PANORAMA.search(
+            segments
+        ),
+    }
+    return [text for text, is_there in found.items() if is_there]
 
 
 def has_crop(data: bytes, size: tuple[int, int]) -> bool:
