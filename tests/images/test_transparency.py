@@ -69,6 +69,15 @@ def test_a_shadow_beside_a_contour_keeps_its_colour() -> None:
     assert shadow.sum() > 100 and np.abs(after - colours)[shadow].max() == 0
 
 
+def test_rounding_where_nothing_changes_leaves_contours_as_they_are() -> None:
+    alpha, colours = disc(15), np.broadcast_to(RED, (48, 48, 3))
+    change = np.zeros_like(colours)
+    change[:, :24] = 0.1 * alpha[:, :24]
+    exact, _ = add_change(colours, alpha, change)
+    rounded, _ = add_change(colours, alpha, change + np.float32(1e-7) * alpha)
+    assert np.abs(exact - rounded).max() < 1e-5
+
+
 def test_a_painted_hole_is_opaque_and_a_soft_one_is_laid_over() -> None:
     alpha = 1 - disc(10)
     colours = np.broadcast_to(RED, (48, 48, 3))

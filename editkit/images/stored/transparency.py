@@ -23,6 +23,8 @@ _ALIKE, _UNLIKE = 0.15, 0.4
 _LEAST_ALPHA = np.float32(1 / 255)
 _WHITE = 0.05
 """Part of a clear pixel that a drawing may cover while it still counts as white ground."""
+_LEAST_CHANGE = np.float32(2e-4)
+"""Change up to which a pixel counts as unchanged where that decides more than its own colour: less is rounding."""
 _RIM = 3
 """Pixels beside the white ground that may be half transparent."""
 
@@ -48,12 +50,17 @@ def add_change(
     new_alpha = np.minimum(alpha + more, 1)
     changed = (change != 0).any(-1, keepdims=True) | (more != 0)
     straight = (alpha * colours + change + more) / np.maximum(new_alpha, _LEAST_ALPHA)
-    at_contour = _contour(alpha, reach) & (more == 0)
-    if (at_contour & changed).any():
+    at_contour = _contour(alpha, reach) & (more == 0) & _is_changed(change)
+    if at_contour.any():
         near, reached = _from_opaque(colours, change, alpha, reach)
         straight = np.where(at_contour & reached, colours + near, straight)
     result = np.where(changed & (new_alpha > 0), straight.clip(-1, 2), colours)
     return np.asarray(result, dtype=np.float32), np.asarray(new_alpha, dtype=np.float32)
+
+
+def _is_changed(change: Values) -> Mask:
+    """Pixels (H, W, 1) whose change is more than rounding."""
+    return np.asarray((np.abs(change) > _LEAST_CHANGE).any(-1, keepdims=True))
 
 
 def least_painted(on_white: Values, alpha: Values) -> Values:
@@ -114,7 +121,7 @@ def _from_opaque(colours: Values, change: Values, alpha: Values, reach: int) -> 
     """
     import cv2
 
-    weight = ((alpha >= OPAQUE) & (change != 0).any(-1, keepdims=True)).astype(np.float32)
+    weight = ((alpha >= OPAQUE) & _is_changed(change)).astype(np.float32)
     size = (2 * ((reach + 1) // 2) + 1,) * 2
     # Two averages over a square fall off linearly, and cost the same at any reach.
     total, sum_of_changes, sum_of_colours = (
