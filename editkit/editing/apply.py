@@ -120,8 +120,7 @@ def execute(
         untouched = untouched_part(whole, request, mask)
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
-        if region.left_out is None:  # a gate has a warning of its own
-            warn_of_no_change(session, outcome, frames)
+        warn_of_no_change(session, outcome, frames)
     report = build_report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched, mask, masks_of_controls(region, framing))
 

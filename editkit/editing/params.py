@@ -103,8 +103,8 @@ class GatedParams(EditParams):
         0.0,
         ge=0.0,
         le=1 / 3,
-        description="Change of colour, as a share of its range, up to which a pixel stays that of the source; from "
-        "three times as much it changes in full. 0 leaves nothing out.",
+        description="Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the "
+        "source; from three times as much it changes in full. 0 leaves nothing out.",
     )
 
 

@@ -21,6 +21,8 @@ FRAME = Frame(extent=0.9)
 """White, with subjects whose longest side is 0.86 to 1 of the frame's, at the median 0.91."""
 GUIDANCE = 1.3
 """Default guidance scale of `emoji`: a larger one mottles plain areas."""
+GATE = 0.05
+"""Default gate of these models: with it an edit leaves as many pixels as they are as the artwork does."""
 STEPS_OF_INSTRUCTIONS = 2
 """Default number of steps of `emoji-instruct`: of 1, 2, 3, 4, 8 and 15, the one with the most right edits."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
@@ -36,7 +38,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-            defaults={"guidance": GUIDANCE, "strength": STRENGTH},
+            defaults={"guidance": GUIDANCE, "strength": STRENGTH, "gate": GATE},
             frame=FRAME,
         ),
         ModelSpec(
@@ -51,6 +53,7 @@ def register_models() -> list[ModelSpec]:
                 "image_guidance": 1.0,
                 "steps": STEPS_OF_INSTRUCTIONS,
                 "strength": STRENGTH,
+                "gate": GATE,
             },
             frame=FRAME,
         ),

@@ -141,21 +141,13 @@ def paint(session: Session, edit: Edit) -> Tensor:
 def _leave_out_faint(
     session: Session, source: Tensor, pixels: Tensor, change: Tensor, kept: Tensor | float, gate: float
 ) -> Tensor:
-    """Return an edit (B, 3, H, W) without the faint part of its ``change`` (B, 3, h, w), and record that part.
-
-    Warns if no visible change is left.
-    """
+    """Return an edit (B, 3, H, W) without the faint part of its ``change`` (B, 3, h, w), and record that part."""
+    opacity = torch.ones((), device="cpu") if session.mask is None else mask_opacity(session.mask)
     size = smoothed_change(session.canvas, session.canvas.crop(change))
     # lerp is exact at both ends, so that a pixel whose change is left out is the source's.
-    gated = torch.lerp(source, pixels, gate_weight(size, gate, kept))
-    opacity = 1.0 if session.mask is None else mask_opacity(session.mask)
+    gated = torch.lerp(source, pixels, gate_weight(size, gate, kept, opacity))
     before, after = (opacity * (one - source).abs().amax(1, keepdim=True) > VISIBLE for one in (pixels, gated))
     session.left_out = before & ~after
-    if bool(before.any()) and not bool(after.any()):
-        session.usage.warn(
-            f"the result shows no change: the largest one, smoothed, is {float(size[before].max()):.2g} of the range "
-            f"of colours, and gate={gate:g} leaves faint changes out; gate=0 (--gate 0) keeps them"
-        )
     return gated
 
 
