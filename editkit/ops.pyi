@@ -82,8 +82,8 @@ def chord_edit(
     sampler: Without effect: no path is sampled. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     spacing: Without effect: no path is sampled.
     negative_prompt: Content to steer away from; the source prompt when not given.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -277,8 +277,8 @@ def few_step_edit(
     sampler: Sampler by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     guidance: Guidance scale; 1 evaluates the prompt alone.
     negative_prompt: Content to steer away from; the source prompt when not given.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -377,8 +377,8 @@ def flow_edit(
     source_guidance: Guidance scale of the source prompt; that of the target prompt when not given.
     terminal: Weight of the pull of the estimated result towards the source in each step (FlowAlign: 0.01).
     negative_prompt: Content to steer away from; the source prompt if neither this nor source_guidance is given.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -723,8 +723,8 @@ def instruct(
     captioner: Captioner that describes the image, instead of source; with options after a colon. Or a mapping: {"name":
         NAME, "OPTION": VALUE}.
     inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     reference: Further image for the instruction to refer to, at its own size; for models that read several images.
@@ -1045,8 +1045,8 @@ def prompt_edit(
     keep: Part of the source to keep more of, at less effect of the edit: the structure (where things are), or the
         appearance (colours and surfaces).
     negative_prompt: Content to steer away from; the source prompt when not given.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -1204,8 +1204,8 @@ def uni_edit(
     inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     negative_prompt: Without effect: it is the source prompt.
     negative_guidance: Without effect: the source prompt is the negative one.
-    gate: Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the source;
-        from three times as much it changes in full. 0 leaves nothing out.
+    gate: Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the source; from
+        three times as much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the

@@ -103,7 +103,7 @@ class GatedParams(EditParams):
         0.0,
         ge=0.0,
         le=1 / 3,
-        description="Change of colour, as a share of the largest one of the edit, up to which a pixel stays that of the "
+        description="Change of colour, as a share of the edit's largest one, up to which a pixel stays that of the "
         "source; from three times as much it changes in full. 0 leaves nothing out.",
     )
 

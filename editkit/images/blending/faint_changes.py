@@ -29,9 +29,9 @@ def smoothed_change(canvas: Canvas, change: Tensor) -> Tensor:
 def gate_weight(size: Tensor, gate: float, kept: Tensor | float, opacity: Tensor) -> Tensor:
     """Return the share (B, 1, H, W) of a change that is taken, by its ``size`` of :func:`smoothed_change`.
 
-    The ``gate`` is a share of the largest size in a row where the ``opacity`` of the edit, which broadcasts to (B, 1, H, W), is
-    not 0. Where the source's detail is ``kept``, a number or (1, 1, H, W) in [0, 1], the share that is taken is 0
-    up to the gate, 1 from :data:`WHOLE` times the gate, linear in between; where nothing is kept it is 1.
+    The ``gate`` is a share of the largest size in a row where the ``opacity`` of the edit, which broadcasts to
+    (B, 1, H, W), is not 0. Where the source's detail is ``kept``, a number or (1, 1, H, W) in [0, 1], the share that is
+    taken is 0 up to the gate, 1 from :data:`WHOLE` times the gate, linear in between; where nothing is kept it is 1.
     """
     largest = torch.where(opacity > 0, size, 0).amax((-2, -1), keepdim=True)
     start = (gate * largest).clamp(min=torch.finfo(size.dtype).tiny)  # of no change everywhere nothing is taken
