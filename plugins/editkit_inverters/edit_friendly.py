@@ -47,8 +47,9 @@ class EditFriendly(Inverter):
         self.skip = skip
 
     def first_step(self, path: SamplingPath) -> int:
-        """Return the index of the first step that is sampled."""
-        return min(round(self.skip * (len(path) - 1)), len(path) - 2)
+        """Return the index of the first step that is sampled; that of the last point if none is."""
+        steps = len(path) - 1
+        return steps if self.skip == 1 else min(round(self.skip * steps), steps - 1)
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         assert noise is not None, "edit-friendly inversion needs a noise source"
@@ -64,6 +65,8 @@ class EditFriendly(Inverter):
         an interval: then K differs from step to step.
         """
         path = record.path[self.first_step(record.path) :]
+        if len(path) == 1:
+            return {"noise": record.trajectory[:0].transpose(0, 1).contiguous()}
         trajectory = record.trajectory[self.first_step(record.path) :]
         guidance = context.guided(condition, record.trajectory.shape[1], record.path)
         calls: list[Tensor] = []

@@ -327,6 +327,16 @@ class TestEditFriendly:
             small.model.rows = 1  # type: ignore[attr-defined]
             record_of_session(small, "edit-friendly", 20)
 
+    def test_an_edit_that_skips_every_step_is_its_source_without_a_network_call(self) -> None:
+        image = sample_image((16, 16))
+        prompts: dict[str, Any] = {"source": "a red apple", "target": "a green apple"}
+        for steps in (1, 4):
+            result = editkit.apply(
+                "prompt-edit", image, model=ToyBackend(), inverter="edit-friendly:skip=1", steps=steps, seed=0, **prompts
+            )
+            assert result.image.tobytes() == image.tobytes()
+            assert result.report.network_calls == 0
+
     def test_skipped_steps_cost_nothing_and_change_nothing(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         record, inverter = (
