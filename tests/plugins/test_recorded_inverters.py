@@ -329,11 +329,10 @@ class TestEditFriendly:
 
     def test_an_edit_that_skips_every_step_is_its_source_without_a_network_call(self) -> None:
         image = sample_image((16, 16))
-        prompts: dict[str, Any] = {"source": "a red apple", "target": "a green apple"}
+        given: dict[str, Any] = {"inverter": "edit-friendly:skip=1", "seed": 0}
         for steps in (1, 4):
-            result = editkit.apply(
-                "prompt-edit", image, model=ToyBackend(), inverter="edit-friendly:skip=1", steps=steps, seed=0, **prompts
-            )
+            prompts = {"source": "a red apple", "target": "a green apple"}
+            result = editkit.apply("prompt-edit", image, model=ToyBackend(), steps=steps, **prompts, **given)
             assert result.image.tobytes() == image.tobytes()
             assert result.report.network_calls == 0
 
