@@ -61,7 +61,8 @@ def replay(
     and verified by the recipe's digest. Anything :func:`open_image` reads is allowed, and an inversion of the image or
     its file. ``set`` changes parameters:
     ``seed`` in every step that has one, ``2.seed`` in the second step alone; a mask or another image that the file does
-    not embed is passed in the same way, with a warning if it is not the recipe's. ``params`` are further ones.
+    not embed is passed in the same way, to the steps that have one, with a warning if it is not the recipe's.
+    ``params`` are further ones.
 
     Without ``model`` the recipe's models are used if they are registered names; a path, hub id or adapter is never
     taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. The arguments from

@@ -7,12 +7,12 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import InvalidParameter, UnknownName, did_you_mean
+from ..errors import EditkitError, InvalidParameter, UnknownName, did_you_mean
 from ..images.image_params import StoredImageParam, parameter_of
 from ..images.masks.painted import PaintedMask
 from ..registry.params import SEVERAL, image_fields, shorten
 from ..registry.paths import names_path
-from ..registry.registry import installed
+from ..registry.registry import Registry, installed
 from .recipe import Recipe, Step, image_name, source_name
 
 
@@ -31,7 +31,8 @@ def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[s
 
     Raises UnknownName for a parameter that no step has, with the closest name.
     """
-    fields = [installed().spec("operations", step.operation).params.model_fields for step in recipe.steps]
+    registry = installed()
+    fields = [registry.spec("operations", step.operation).params.model_fields for step in recipe.steps]
     changes: list[dict[str, Any]] = [{} for _ in recipe.steps]
     # The general ones first, so that those of one step win.
     for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):
@@ -43,8 +44,8 @@ def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[s
                 raise UnknownName(f"{key!r} names no step: the recipe has the steps 1 to {len(fields)}, as in '1.seed'")
             indices = range(int(number) - 1, int(number))
         having = [index for index in indices if name in fields[index]]
-        # An image goes where the recipe has one, so that a mask of one step masks no other.
-        having = [index for index in having if name in map(parameter_of, recipe.steps[index].images)] or having
+        # A file goes where the recipe has one, so that a mask or a control of one step acts on no other.
+        having = [index for index in having if _has_file(registry, recipe.steps[index], name)] or having
         if not having:
             operations = ", ".join(recipe.steps[index].operation for index in indices)
             all_names = {field for index in indices for field in fields[index]}
@@ -52,6 +53,17 @@ def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[s
         for index in having:
             changes[index][name] = value
     return changes
+
+
+def _has_file(registry: Registry, step: Step, name: str) -> bool:
+    """Return whether a parameter of a step is an image, or a value with a path, which a replay takes from no file."""
+    if name in map(parameter_of, step.images):
+        return True
+    field = registry.spec("operations", step.operation).params.model_fields[name]
+    try:
+        return names_path(registry, name, field, step.params.get(name))
+    except EditkitError:  # a name that is not registered, in place of which another one is given
+        return True
 
 
 def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:

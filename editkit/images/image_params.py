@@ -19,6 +19,7 @@ from .masks.painted import PaintedMask
 from .masks.reading import Mask, mask_of_shares, open_mask, turned_note
 from .masks.specification import MaskSpecification
 from .reading import open_image
+from .sources import format_size
 
 MOST_IMAGES = 16
 """Most images of one parameter."""
@@ -146,4 +147,8 @@ def _open_mask_param(params: Params, name: str, value: Any, image: Image.Image) 
 
 def _check_size(stored: StoredImageParam, image: Image.Image, name: str) -> None:
     if stored.image.size != image.size:
-        raise BadFile(f"the recipe is damaged: its {name} has another size than the image")
+        actual, needed = format_size(stored.image.size), format_size(image.size)
+        raise BadFile(
+            f"the {name} in the recipe has {actual} pixels, and its image {needed}: pass a {name} of that size if a "
+            "step before was changed; else the recipe is damaged"
+        )

@@ -369,6 +369,26 @@ def test_a_mask_of_one_step_masks_no_other() -> None:
     assert "mask of img2img is another image" in added.report.warnings[-1] and "(none)" in added.report.warnings[-1]
 
 
+def test_a_control_with_a_file_of_one_step_acts_on_no_other(tiny_model: editkit.Backend, tiny_controlnet: Path) -> None:
+    attach = [f"controlnet:weights={tiny_controlnet}"]
+    steps = [("img2img", {"steps": 1, "seed": 1, "attach": attach}), ("img2img", {"steps": 1, "seed": 2})]
+    result = editkit.Pipeline(steps)(noise(size=(16, 16)), model=tiny_model)
+    for name in ("attach", "1.attach"):
+        repeated = editkit.replay(result, model=tiny_model, set={name: attach})
+        assert pixels(repeated) == pixels(result) and repeated.report.warnings == ()
+
+
+def test_a_size_that_was_changed_before_an_embedded_mask_is_named() -> None:
+    large = Image.new("L", (SIZE[0] + 8, SIZE[1]), 255)
+    steps = [("outpaint", {"right": 8, "steps": 1}), ("img2img", {"steps": 1, "mask": large})]
+    result = editkit.Pipeline(steps)(noise(), model=model(), seed=1)
+    message = "the mask in the recipe has 104 x 64 pixels, and its image 100 x 64: pass a mask of that size"
+    with pytest.raises(BadFile, match=message):
+        again(result, set={"right": 4})
+    changed = again(result, set={"right": 4, "mask": large.resize((SIZE[0] + 4, SIZE[1]))})
+    assert changed.image.size == (100, 64)
+
+
 def test_names_leave_without_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
