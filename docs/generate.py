@@ -7,6 +7,7 @@ python docs/generate.py --check   exit with 1 if a file differs from the one tha
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses as dc
 import importlib.metadata
 import inspect
@@ -394,7 +395,7 @@ def definitions(file: Path) -> Mapping[str, tuple[ast.stmt, str]]:
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             found[statement.name] = (statement, ast.get_docstring(statement) or "")
         for name in assigned_names(statement):
-            found[name] = (statement, text_of(below))
+            found.setdefault(name, (statement, text_of(below)))  # a later entry of a class in a table is no definition
     return found
 
 
@@ -518,11 +519,69 @@ def hooks_page() -> str:
     return page(
         "Hooks and specs",
         "A plugin implements hooks with `editkit.hookimpl`; each returns a list of specs. "
-        "[How to write a plugin](../how-to/write-a-plugin.md).",
+        "[How to write a plugin](../how-to/write-a-plugin.md); [interfaces](interfaces.md) has the types in them.",
         table(("hook", "returns", "registers"), rows),
         *blocks,
     )
 
+
+def interfaces_page() -> str:
+    """Return the page of the classes that plugins implement or use, with their attributes and methods."""
+    modules = {name: module for module, names in public_names().items() for name in names}
+    supports = sorted(name for name in modules if name.startswith("Supports"))
+    blocks = [
+        "Attributes and methods of the classes that a plugin implements or is given. All are in `editkit`, those of "
+        "data sets in `editkit.evaluation`. [How to write a plugin](../how-to/write-a-plugin.md)."
+    ]
+    for title, names in {**INTERFACES, "Capabilities of models": supports}.items():
+        blocks.append(f"## {title}")
+        for name in names:
+            statement, docstring = definitions(module_of(modules.get(name, "evaluation.cases")))[name]
+            found = members(statement) if isinstance(statement, ast.ClassDef) else [code(ast.unparse(statement))]
+            blocks += [f"### {name}", *map(prose, docstring.split("\n\n")), *found]
+    return page("Interfaces", *blocks)
+
+
+def members(statement: ast.ClassDef) -> Iterator[str]:
+    """Yield a table of the attributes of a class and a list of its public methods."""
+    yield from filter(None, [table(("attribute", "type", "default", "meaning"), _public_attributes(statement))])
+    lines = []
+    for method in statement.body:
+        if isinstance(method, ast.FunctionDef) and (not method.name.startswith("_") or method.name in SPECIAL):
+            text = prose((ast.get_docstring(method) or "").replace("\n\n", " "))
+            lines.append(f"* {_method_signature(method)}  \n  {text}".rstrip())
+    yield from filter(None, ["\n".join(lines)])
+
+
+def _public_attributes(statement: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
+    return (
+        row
+        for row in attributes(statement.body)
+        if not row[0].startswith("`_") and (row[3] or "init=False" not in row[2])
+    )
+
+
+def _method_signature(method: ast.FunctionDef) -> str:
+    """Return the signature of a method without its first argument; that of a property is its name and type."""
+    kinds = {ast.unparse(decorator) for decorator in method.decorator_list}
+    if kinds & {"property", "functools.cached_property"}:
+        return code(f"{method.name}: {ast.unparse(method.returns) if method.returns else 'Any'}")
+    bound = copy.deepcopy(method)
+    bound.args.args = bound.args.args[0 if "staticmethod" in kinds else 1 :]
+    return signature(method.name, bound)
+
+
+INTERFACES = {
+    "Operations": ("Session", "Edit", "PixelEdit", "Guidance"),
+    "Inverters": ("Inverter", "InversionContext", "InversionRecord"),
+    "Controls": ("Control", "AttentionControl", "AttentionInputs", "AttentionSite", "CallRow"),
+    "Models": ("Backend", "Schedule", "VariancePreserving", "RectifiedFlow", "TimestepGrid", "Point", "PointBatch"),
+    "Segmenters": ("Segmenter", "MaskSpecification"),
+    "Engines and accelerators": ("Engine", "EngineOptions", "Workers", "Accelerator"),
+    "Data sets and tables": ("Case", "Dataset", "Table", "Estimate"),
+}
+"""Classes that a plugin implements or is given, by the kind of plugin."""
+SPECIAL = ("__call__", "__len__", "__getitem__")
 
 INDEX = """Pages computed from what is registered and from the source.
 
@@ -541,6 +600,7 @@ report
 exceptions
 python
 hooks
+interfaces
 ```"""
 
 
@@ -558,6 +618,7 @@ def pages() -> dict[str, str]:
     }
     parsed = {
         "exceptions.md": exceptions_page(),
+        "interfaces.md": interfaces_page(),
         "families.md": families_page(),
         "hooks.md": hooks_page(),
         "index.md": page("Reference", INDEX),
@@ -589,10 +650,11 @@ def main(arguments: Sequence[str]) -> int:
     if arguments:
         click.echo("usage: python docs/generate.py [--check]", err=True)
         return 2
+    wanted = wanted_files()
     REFERENCE.mkdir(exist_ok=True)
     for file in REFERENCE.glob("*.md"):
         file.unlink()
-    for file, text in wanted_files().items():
+    for file, text in wanted.items():
         file.write_text(text, encoding="utf-8")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import types
@@ -15,7 +16,16 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..files.paths import exists
-from ..registry.params import SEVERAL, Params, bounds_text, field_metadata, fields_of, reason_of_refusal, shorten
+from ..registry.params import (
+    SEVERAL,
+    Params,
+    bounds_text,
+    field_metadata,
+    fields_of,
+    reason_of_refusal,
+    shorten,
+)
+from ..registry.plain_values import choices_of, plain_default
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
 
@@ -25,6 +35,7 @@ MOST_RESULTS = 10_000
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
+_JSON = """give JSON such as [1, 2] or ["a", "b"]"""
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -80,7 +91,8 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         try:
             return read(value)
         except ValidationError as error:
-            reason = reason_of_refusal(error.errors()[0], self.field)
+            problem = error.errors()[0]
+            reason = _JSON if problem["type"] == "json_invalid" else reason_of_refusal(problem, self.field)
             self.fail(f"{shorten(value)} is not allowed: {reason}", param, ctx)
 
 
@@ -126,7 +138,7 @@ class ListParam(TypedParam):
 
 
 class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
-    """The values of a Literal, which may be other types than text."""
+    """The values of a Literal or an Enum, which may be other types than text."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         super().__init__([str(value) for value in values])
@@ -137,7 +149,7 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
 
 
 class LiteralChoices(LiteralChoice):
-    """Values of a Literal for several variants, separated by commas."""
+    """Values of a Literal or an Enum for several variants, separated by commas."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
@@ -150,7 +162,7 @@ def may_be_listed(field: FieldInfo) -> bool:
     extra, inner = field_metadata(field), _inner_type(field.annotation)
     if extra.get("argument") or "image" in extra or "path" in extra:
         return False
-    return inner in (int, float, str) or get_origin(inner) is Literal
+    return inner in (int, float, str) or bool(choices_of(inner))
 
 
 def parameters_of(params: type[Params], registry: Registry, *, several: bool = False) -> list[click.Parameter]:
@@ -217,8 +229,8 @@ def _value_option(names: list[str], field: FieldInfo, text: str, *, listed: bool
 
 def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
     inner = _inner_type(field.annotation)
-    if get_origin(inner) is Literal:
-        return LiteralChoice(get_args(inner))
+    if choices := choices_of(inner):
+        return LiteralChoice(choices)
     extra = field_metadata(field)
     metavar = "NAME" if "registry" in extra else _METAVARS.get(inner, "TEXT")
     return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar, extra, field)
@@ -255,11 +267,12 @@ def details_of(field: FieldInfo, registry: Registry, *, from_model: bool = False
     kind = field_metadata(field).get("registry")
     if kind:
         parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = None if field.is_required() else plain_default(field)
     if field.is_required():
         parts.append("required")
     elif isinstance(default, bool):
         parts.extend(["default: on"] if default else [])
-    elif default not in (None, "", (), [], {}):
-        parts.append(f"default: the model's own, else {default}" if from_model else f"default: {default}")
+    elif default not in (None, "", [], {}):
+        text = json.dumps(default) if isinstance(default, (list, dict)) else default
+        parts.append(f"default: the model's own, else {text}" if from_model else f"default: {text}")
     return f"  [{'; '.join(parts)}]" if parts else ""

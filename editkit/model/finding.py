@@ -89,8 +89,20 @@ def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> Back
     index = read_index(folder)
     spec = family_of_class(registry, index["_class_name"], f"model {folder}")
     unneeded = set() if options.vae is None else {"vae"}
-    check_parts(folder, index, spec.parts - unneeded, variant=options.variant, replaced=options.replaced)
+    check_parts(
+        folder,
+        index,
+        spec.parts - unneeded,
+        package=package_of(registry, spec),
+        variant=options.variant,
+        replaced=options.replaced,
+    )
     return spec
+
+
+def package_of(registry: Registry, family: BackendSpec) -> str:
+    """Return the package of the plugin that registers a family; none for a family of last resort, which loads any."""
+    return "" if family.last_resort else registry.owners["backends", family.name].module.partition(".")[0]
 
 
 def family_of_class(registry: Registry, kind: str, called: str) -> BackendSpec:
@@ -115,5 +127,5 @@ def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[st
             f"model {str(file)!r} is of the family {family.name}, and the configuration in {folder} that of a "
             f"{index.get('_class_name')}: put the right one into {str(file.with_suffix(''))!r}"
         )
-    check_parts(folder, index, family.parts, weights=False)
+    check_parts(folder, index, family.parts, package=package_of(registry, family), weights=False)
     return family, {"folder": folder, "weights": file}

@@ -9,12 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidParameter, did_you_mean
 from .calls import scalar_of, write_call
+from .plain_values import plain_default, read_plain
 
 
 class Params(BaseModel):
@@ -42,6 +52,20 @@ class Params(BaseModel):
         if "registry" in metadata:
             return _call_as_text(value)
         return scalar_of(value)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def take_plain(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Take a value in its plain form too, as recipes hold it: a list for a tuple, the value of an Enum."""
+        try:
+            return check(value)
+        except ValidationError as refused:
+            field = cls.model_fields[str(info.field_name)]
+            kind = refused.errors()[0]["type"]
+            is_other = isinstance(value, (list, dict)) or kind == "is_instance_of" or kind.endswith("_type")
+            if not is_other or "image" in field_metadata(field):
+                raise
+            return check(read_plain(value, field, refused))
 
     @field_validator("*", mode="after")
     @classmethod
@@ -88,7 +112,7 @@ class Params(BaseModel):
             return f"{owner} has no parameter {name!r}: it is an argument of the whole call; give it there"
         if problem["type"] == "extra_forbidden":
             return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, (*cls.model_fields, *others))}"
-        if problem["type"] == "missing":
+        if problem["type"] == "missing" and name in cls.model_fields:
             return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
         if not problem["loc"]:  # of several parameters together, which the reason names
             return f"{owner}: {problem['msg'].removeprefix('Value error, ')}"
@@ -260,8 +284,7 @@ def is_default(field: FieldInfo, value: Any) -> bool:
     """Whether a plain value, as in a report or a recipe, is the default of a field."""
     if field.is_required():
         return False
-    default = field.get_default(call_default_factory=True, validated_data={})
-    plain = list(default) if isinstance(default, tuple) else default
+    plain = plain_default(field)
     return isinstance(value, bool) == isinstance(plain, bool) and bool(value == plain)
 
 

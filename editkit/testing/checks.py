@@ -67,7 +67,9 @@ def check_model(name: str) -> Iterator[Check]:
         raise InvalidParameter(f"{name!r} is a file: give the diffusers folder of a model")
     family = family_of(registry, folder, LoadingOptions())
     if family.compare is None:
-        raise MissingCapability(f"the backend {family.name} of the model {label!r} has no comparison")
+        raise MissingCapability(
+            f"the backend {family.name} of the model {label!r} has no comparison (BackendSpec.compare)"
+        )
     return _comparisons(registry.load("backends", family.name, "compare")(folder), f"model {label}")
 
 

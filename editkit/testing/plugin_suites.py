@@ -46,6 +46,15 @@ class PluginTests(Suite):
         assert ended.returncode == 0, f"cannot be imported alone: {ended.stderr.strip().splitlines()[-1:]}"
         assert ended.stdout.strip() == "[]", f"importing {self.module} imports {ended.stdout.strip()}"
 
+    def test_commands_show_their_help(self) -> None:
+        """An operation or a command whose parameter has the name of an option of editkit has no command line."""
+        names = [spec.name for kind, spec in self.specs() if kind in ("operations", "commands")]
+        if not names:
+            return
+        code = f"from editkit.cli import main; [main([name, '--help'], standalone_mode=False) for name in {names}]"
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr.strip().splitlines()[-1].partition(": ")[2]
+
     def test_registers_without_failures(self) -> None:
         failed = [str(failure) for failure in installed().failures if failure.source.module == self.module]
         assert not failed, "; ".join(failed)

@@ -63,7 +63,8 @@ def from_text(params: type[Params], name: str, text: str) -> Any:
     field = params.model_fields.get(name)
     if field is None or field.annotation is str:
         return text
-    if field.annotation is Any or get_origin(field.annotation) is tuple:
+    origins = {get_origin(one) for one in (field.annotation, *get_args(field.annotation))}
+    if field.annotation is Any or origins & {tuple, list, set, frozenset}:
         listed = json_list(text)
         return listed if listed is not None else text if field.annotation is Any else [text]
     adapter = _adapter(params, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import enum
 import inspect
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 import editkit
 from editkit import DrawingParams, EditkitError, InvalidParameter, OperationSpec, Params, check_params, path_params
@@ -143,7 +145,7 @@ def _form_field(name: str, field: FieldInfo, usual: bool, from_model: bool) -> F
         name,
         kind,
         text + (" The model's own when empty." if from_model else "") + _range_text(field) * number,
-        default=None if from_model else list(default) if isinstance(default, tuple) else default,
+        default=None if from_model else to_jsonable_python(default, fallback=lambda unknown: unknown),
         required=field.is_required(),
         usual=usual or field.is_required(),
         choices=choices,
@@ -172,6 +174,8 @@ def _kind(field: FieldInfo) -> tuple[Kind, tuple[Any, ...]]:
         return ("names" if get_origin(inner) is tuple else "choice"), names
     if get_origin(inner) is Literal:
         return "choice", get_args(inner)
+    if isinstance(inner, type) and issubclass(inner, enum.Enum):
+        return "choice", tuple(member.value for member in inner)
     kinds: dict[Any, Kind] = {bool: "switch", int: "integer", float: "number", str: "text"}
     return kinds.get(inner, "json"), ()
 

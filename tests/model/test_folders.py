@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,10 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import editkit
-from editkit import InvalidParameter, WeightsUnavailable
+from editkit import BackendSpec, InvalidParameter, WeightsUnavailable, hookimpl
+from editkit.model.finding import family_of
+from editkit.model.options import LoadingOptions
+from editkit.registry.registry import PluginSource, Registry
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import (
     chroma_folder,
@@ -71,7 +75,7 @@ def test_parts_that_are_not_needed_are_ignored(folder: Path, tiny_folder: Path) 
 
 FOREIGN = [
     *("module", "os", "kolors.text_encoder", "Kolors", "../kolors", "/kolors", "kolors/", " kolors", "pipelines", ".."),
-    *("pipeline_utils", "__pycache__", ["kolors"], 3),
+    *("pipeline_utils", "__pycache__", "editkit_emoji", ["kolors"], 3),
 ]
 
 
@@ -494,3 +498,32 @@ def test_a_model_that_changes_between_two_edits_is_loaded_anew(
 @pytest.mark.parametrize("name", ["emoji", "emoji-instruct", "emoji-upscaler"])
 def test_a_bundled_model_loads_without_a_warning(name: str) -> None:
     assert editkit.load_model(name).warnings == ()  # type: ignore[attr-defined]
+
+
+class HomePlugin:
+    """A plugin with a family of its own."""
+
+    @hookimpl
+    def register_backends(self) -> list[BackendSpec]:
+        return [
+            BackendSpec(name="home", summary="Home.", load=lambda: None, pipelines=frozenset({"HomePipeline"})),
+            BackendSpec(name="any", summary="Any.", load=lambda: None, last_resort=True),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("library", "kind", "allowed"),
+    [
+        ("editkit_home", "HomePipeline", True),
+        ("editkit_home.networks", "HomePipeline", True),
+        ("editkit_homes", "HomePipeline", False),
+        ("../editkit_home", "HomePipeline", False),
+        ("editkit_home", "OtherPipeline", False),
+    ],
+)
+def test_code_of_the_plugin_of_a_family_is_not_foreign(folder: Path, library: str, kind: str, allowed: bool) -> None:
+    registry = Registry()
+    registry.add(PluginSource("home", "editkit_home.plugin", "editkit-home", "1.0"), HomePlugin())
+    edit_json(folder / "model_index.json", _class_name=kind, unet=[library, "HomeUnet"])
+    with contextlib.nullcontext() if allowed else pytest.raises(WeightsUnavailable, match="unet needs code from"):
+        family_of(registry, folder, LoadingOptions())

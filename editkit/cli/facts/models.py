@@ -16,7 +16,7 @@ from ...model.files.folders import check_parts, parts_of, read_index
 from ...model.files.headers import read_tensor_header
 from ...model.files.hub import HUB_ID, from_hub
 from ...model.files.weights import check_weights, tensor_files
-from ...model.finding import family_of_class, family_of_file, locate
+from ...model.finding import family_of_class, family_of_file, locate, package_of
 from ...registry.registry import Registry, installed
 from ...registry.specs import BackendSpec, ModelFacts, OperationSpec
 from ..outputs.printing import size_text
@@ -205,7 +205,7 @@ def _family(registry: Registry, folder: Path, warnings: list[str]) -> BackendSpe
     family = None
     try:
         family = family_of_class(registry, index["_class_name"], f"model {folder}")
-        check_parts(folder, index, family.parts)
+        check_parts(folder, index, family.parts, package=package_of(registry, family))
     except WeightsUnavailable as error:
         warnings.append(str(error))
     return family

@@ -122,18 +122,20 @@ def check_parts(
     index: dict[str, Any],
     needed: Collection[str] = (),
     *,
+    package: str = "",
     weights: bool = True,
     variant: str | None = None,
     replaced: Collection[str] = (),
 ) -> None:
     """Raise WeightsUnavailable for missing parts, foreign code, and files that cannot be loaded safely.
 
+    Code of ``package``, the plugin of the family, is installed and not foreign.
     Without ``weights`` the weights are not checked, because they come from another file; nor are those of the parts
     ``replaced``. A ``variant`` of the weights must be there for one part at least.
     """
     parts = parts_of(folder, index, needed)
     for part in parts:
-        if not is_own_module(part.library):
+        if not is_own_module(part.library) and str(part.library).partition(".")[0] != package:
             raise WeightsUnavailable(
                 f"model {folder}: {part.name} needs code from {str(part.library)[:60]!r}, which editkit does not run"
             )
