@@ -19,7 +19,7 @@ def read_plain(value: Any, field: FieldInfo, refused: ValidationError) -> Any:
     if not _has_few_entries(value):
         raise refused
     try:
-        return TypeAdapter(field.annotation).validate_json(json.dumps(value), strict=True)
+        return TypeAdapter(field.annotation or Any).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         # The plain form names the members of an Enum, and the element of a list that is wrong.
         first, plain = refused.errors()[0], error.errors()[0]
