@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from ..diffusion.source_rows import version_of
 from ..errors import Cancelled, EditkitError, PluginFailure
 from ..images.masks.tensors import marked_share, mask_image
 from ..images.sources import format_size, memory_text
@@ -175,6 +177,7 @@ def _call_operation(session: Session, request: Request, progress: Progress | Non
     operation = registry.load("operations", request.spec.name)
     try:
         mask_by_prompts(session)
+        shared = _shared_tensors(session)
         outcome = operation(session, request.params)
     except EditkitError:
         raise
@@ -189,9 +192,17 @@ def _call_operation(session: Session, request: Request, progress: Progress | Non
             raise
         raise PluginFailure(f"{session.operation} failed: {registry.describe_failure(error)}") from error
     problem = _contract(session, request).violation(outcome)
+    if any(version_of(tensor) != version for tensor, version in shared):
+        problem = "wrote into the pixels or the mask of its session: write into a clone()"
     if problem:
         raise PluginFailure(f"{session.operation} {problem}")
     return outcome  # type: ignore[no-any-return]
+
+
+def _shared_tensors(session: Session) -> list[tuple[Tensor, int]]:
+    """Return the tensors of a session with which its result is composed, and their versions."""
+    tensors = [session.pixels] if session.mask is None else [session.pixels, session.mask]
+    return [(tensor, version_of(tensor)) for tensor in tensors]
 
 
 def _contract(session: Session, request: Request) -> Contract:

@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,6 @@ from .params import Params, field_metadata, shorten
 from .specs import Spec, checked
 
 GROUP = "editkit"
-
 
 KINDS: Mapping[str, type[Spec]] = {
     # The return type of a hook is a list of the specs that it registers.
@@ -151,9 +151,10 @@ class Registry:
     def isolated(self, source: PluginSource, doing: str) -> Iterator[None]:
         """Record any exception of the block as a failure of a plugin, even one that is meant to end a process.
 
-        Ctrl-C of the user is raised, unlike a KeyboardInterrupt of the plugin's own code.
+        Ctrl-C of the user is raised, unlike a KeyboardInterrupt of the plugin's own code. Standard output is for results:
+        the plugin prints to standard error.
         """
-        with noticed_interrupts() as interrupts:
+        with noticed_interrupts() as interrupts, contextlib.redirect_stdout(sys.stderr):
             try:
                 yield
             except GeneratorExit:

@@ -56,15 +56,15 @@ class AnnotatorTests(Suite):
         annotate = self.annotator()
         first = annotate(image).copy()
         annotate(disc((20, 30)))
-        assert np.array_equal(annotate(image), first), "the second map of a image differs from its first"
-        assert np.array_equal(self.map_of(image), first), "a second annotator gives another map of a image"
+        assert np.array_equal(annotate(image), first), "the second map of an image differs from its first"
+        assert np.array_equal(self.map_of(image), first), "a second annotator gives another map of an image"
 
     def test_leaves_the_image_unchanged(self) -> None:
         for mode in ("RGB", "RGBA"):
             image = disc((48, 40), mode)
             before = image.copy()
             self.map_of(image)
-            assert image == before, f"a image of mode {mode} was changed in place"
+            assert image == before, f"an image of mode {mode} was changed in place"
 
     def test_full_alpha_changes_nothing(self) -> None:
         plain = disc((48, 40))

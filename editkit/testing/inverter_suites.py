@@ -124,6 +124,15 @@ class InverterTests(Suite):
                 f"{kind}: declared stochastic={self.declared.stochastic}, but it depends on noise: {differs}"
             )
 
+    def test_each_inversion_starts_afresh(self) -> None:
+        """An inverter may invert several images; tensors of one belong to its record."""
+        x0 = random_latents(1)
+        for kind, path in self.paths.items():
+            inverter, denoise = self.inverter(), GaussianDenoiser()
+            both = [list(inverter.invert(denoise, x0, path(4)[::-1], noise_source(x0.shape))) for _ in range(2)]
+            first, again = map(torch.stack, both)
+            assert torch.equal(first, again), f"{kind}: a second inversion by the same inverter depends on the first"
+
     def test_inverts_to_pure_noise(self) -> None:
         x0 = random_latents(2)
         for kind, path in self.paths.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 import editkit
-from editkit import BadImage, Cancelled, Edit, EditkitError, Inverter, PixelEdit, PluginFailure, Session
+from editkit import BadImage, Cancelled, Edit, EditkitError, Inverter, PixelEdit, PluginFailure, Session, ddim_step
 from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
+from editkit.testing.checks import run_suite
 from editkit.testing.suite import sample_image
+from editkit.testing.suites import suite_of
 
 SOURCE = sample_image((16, 12))
 
@@ -53,6 +56,10 @@ BROKEN: dict[str, tuple[Callable[[Session], Any], str]] = {
     "larger pixels": (lambda session: PixelEdit(session.pixels.repeat(1, 1, 2, 2)), "pixels of shape 1 x 3 x 24 x 32"),
     "NaN pixels": (lambda session: PixelEdit(session.pixels + math.nan), "pixels with NaN"),
     "another place": (lambda session: PixelEdit(session.pixels, place=(1, 0)), "placed the source at"),
+    "written pixels": (
+        lambda session: edited(session, kept=0.0 * session.pixels.mul_(0.5).mean()),
+        "wrote into the pix",
+    ),
     "ValueError": (lambda session: raise_error(ValueError("five")), "failed: ValueError: five"),
     "KeyError": (lambda session: session.registry.specs["moons"], "failed: KeyError: 'moons'"),
     "assertion": (lambda session: raise_error(AssertionError()), "failed: AssertionError"),
@@ -84,6 +91,29 @@ def test_an_operation_that_breaks_its_contract_is_named(case: str, register: Cal
 class ShortInverter(Inverter):
     def invert(self, denoise: Any, x0: Tensor, path: Any, noise: Any = None) -> Iterator[Tensor]:
         yield denoise(x0, path[0])
+
+
+class KeepingInverter(Inverter):
+    """DDIM inversion that adds to each image what it keeps of the one before."""
+
+    def __init__(self) -> None:
+        self.kept: Tensor | float = 0.0
+
+    def invert(self, denoise: Any, x0: Tensor, path: Any, noise: Any = None) -> Iterator[Tensor]:
+        x = x0 + self.kept
+        for p, q in itertools.pairwise(path):
+            x = ddim_step(x, denoise(x, p), p, q)
+            yield x
+        self.kept = 0.01
+
+
+def test_an_inverter_that_keeps_state_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = installed().specs["inverters"]
+    monkeypatch.setitem(specs, "ddim", dc.replace(specs["ddim"], load=lambda: lambda params: KeepingInverter()))
+    outcomes = {check.check.partition(": ")[2]: check for check in run_suite(suite_of("inverters", "ddim"))}
+    assert outcomes["each inversion starts afresh"].outcome == "failed"
+    assert "a second inversion by the same inverter" in outcomes["each inversion starts afresh"].detail
+    assert outcomes["does not modify its input"].outcome == "passed"
 
 
 STATES = {

@@ -374,3 +374,13 @@ print(json.dumps({
         assert len(checks) >= 10
         assert all(line.startswith("passed") for line in checks)
         assert lines[-1].endswith(" 0 failed, 0 skipped")
+
+
+def test_a_plugin_that_prints_leaves_standard_output_to_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "editkit_loud.py").write_text("print('hello')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    discover([importlib.metadata.EntryPoint("loud", "editkit_loud", "editkit")])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
