@@ -151,8 +151,8 @@ class Registry:
     def isolated(self, source: PluginSource, doing: str) -> Iterator[None]:
         """Record any exception of the block as a failure of a plugin, even one that is meant to end a process.
 
-        Ctrl-C of the user is raised, unlike a KeyboardInterrupt of the plugin's own code. Standard output is for results:
-        the plugin prints to standard error.
+        Ctrl-C of the user is raised, unlike a KeyboardInterrupt of the plugin's own code. Standard output is for
+        results: the plugin prints to standard error.
         """
         with noticed_interrupts() as interrupts, contextlib.redirect_stdout(sys.stderr):
             try:
