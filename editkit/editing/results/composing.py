@@ -83,6 +83,11 @@ def _contour_reach(session: Session) -> int:
     return min(max(CONTOUR, math.ceil(2 / session.canvas.scale)), MOST_CONTOUR)
 
 
+def _kept(session: Session, outcome: Edit | PixelEdit) -> Tensor | float:
+    """Return the share in [0, 1] of the sources' detail that an outcome keeps, a number or (1, 1, H, W)."""
+    return session.kept if outcome.kept is None else outcome.kept
+
+
 def _is_carried(edit: Edit) -> bool:
     """Whether an edit is laid on the pixels of its sources."""
     return edit.reconstructed is not None and edit.carry
@@ -92,7 +97,7 @@ def _replaced(session: Session, outcome: Edit | PixelEdit, painted: Tensor | Non
     """Return the pixels (1, H, W) of which nothing of the source is left; None for several sources."""
     if len(session.images) > 1 or (painted is None and StoredImage.of(session.images[0]).alpha is not None):
         return None
-    kept = session.kept if outcome.kept is None else outcome.kept
+    kept = _kept(session, outcome)
     if isinstance(outcome, Edit) and not _is_carried(outcome):
         kept = 0.0
     erased = torch.as_tensor(kept, device="cpu") == 0
@@ -110,8 +115,7 @@ def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) 
     if alpha is None or len(session.images) > 1:
         return None
     opacity = mask_opacity(session.mask)[0]
-    kept = outcome.kept if outcome.kept is not None else session.kept
-    if float(torch.as_tensor(kept, device="cpu").min()) == 0:
+    if float(torch.as_tensor(_kept(session, outcome), device="cpu").min()) == 0:
         return opacity
     ground = (alpha[..., 0] <= CLEAR) & (opacity[0].numpy() == 0)
     drawn = drawn_share(pixels[0].permute(1, 2, 0).numpy().clip(0, 1), alpha, ground)
@@ -125,7 +129,7 @@ def paint(session: Session, edit: Edit) -> Tensor:
         return session.canvas.to_image(decoded).clone()  # decoded pixels may be shared with the session's cache
     shares = _source_shares(edit)
     source = mix_sources(session.visible, shares)
-    kept = session.kept if edit.kept is None else edit.kept
+    kept = _kept(session, edit)
     if not bool((torch.as_tensor(kept, device="cpu") > 0).any()):
         # An edit that starts from noise everywhere takes no difference to the autoencoder's source: none is decoded.
         return apply_difference(session.canvas, source, decoded, decoded, session.mask, kept)
