@@ -56,6 +56,7 @@ class CallRow(NamedTuple):
     row: int
     """Row of the latents that are sampled."""
     point: Point
+    """Point at which the row is evaluated."""
 
 
 _ROWS: ContextVar[tuple[CallRow, ...]] = ContextVar("_ROWS", default=())
@@ -89,9 +90,13 @@ class AttentionInputs:
     """Inputs of one attention: queries, keys and values (B, heads, tokens, d), and the function that attends."""
 
     site: AttentionSite
+    """The attention, and where image and words are in its tokens."""
     query: Tensor
+    """(B, heads, queries, d)."""
     key: Tensor
+    """(B, heads or fewer that they share, keys, d)."""
     value: Tensor
+    """Of the shape of the keys."""
     bias: Tensor | None
     """Mask of booleans or summands of the logits; broadcasts to (B, heads, queries, keys)."""
     attend: Callable[..., Tensor]

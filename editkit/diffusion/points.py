@@ -23,7 +23,9 @@ class Point(NamedTuple):
     """
 
     alpha: float
+    """Factor of the clean latents."""
     sigma: float
+    """Factor of the noise."""
 
     @property
     def angle(self) -> float:
@@ -63,6 +65,7 @@ class PointBatch:
     """A point for each row of a batch, so that one network call serves several timesteps."""
 
     points: tuple[Point, ...]
+    """B points, one for each row."""
 
     def rows(self, count: int) -> tuple[Point, ...]:
         """Return the point of each of ``count`` rows."""

@@ -55,6 +55,7 @@ class VariancePreserving:
     """Schedule with ``alpha**2 + sigma**2 == 1``, from falling cumulative alphas (T,) (Ho et al., arXiv 2006.11239)."""
 
     alphas_cumprod: tuple[float, ...]
+    """Squares of alpha at the T training timesteps, falling; :meth:`from_betas` computes them."""
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | np.ndarray, *, zero_terminal_snr: bool = False) -> VariancePreserving:
@@ -140,7 +141,9 @@ class RectifiedFlow:
     """
 
     train_steps: int = 1000
+    """Number of training timesteps."""
     shift: float = 1.0
+    """Factor of sigma / (1 - sigma) at every step of a path; 1 moves none."""
     first: float = 1.0
     """Timestep of the lowest noise."""
     terminal: float | None = None

@@ -49,7 +49,11 @@ from .steps.tracking import TracksLoops
 
 @dc.dataclass
 class Session(EncodesSources, TracksLoops, AttachesControls):
-    """Everything an operation may use; latents are (B, C, h, w), and the first rows of a batch are its sources."""
+    """Everything an operation may use; latents are (B, C, h, w), and the first rows of a batch are its sources.
+
+    ``usage`` counts network calls and takes warnings for the report (``usage.warn``); ``canvas`` is the place of the
+    image at the model's size. ``random`` is seeded by the parameters: take noise from :meth:`noise`.
+    """
 
     model: Backend
     params: Params

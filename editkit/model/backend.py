@@ -31,9 +31,13 @@ class Backend(Protocol):
     identity: str
     """Hash of configuration and weights: models of one identity return equal results."""
     device: torch.device
+    """Device on which the network is evaluated."""
     dtype: torch.dtype
+    """Precision of the network."""
     schedule: Schedule
+    """Point at each timestep of the network's training."""
     grid: TimestepGrid
+    """Layout of the timesteps of a path, as the model's authors sample it."""
     provides: frozenset[str]
     """Capabilities: ``text`` if the model takes prompts, and those of the protocols in ``capabilities.py``."""
     native_size: int

@@ -31,7 +31,9 @@ class Table:
     """Rows with equal columns, and values that hold for all of them."""
 
     rows: Sequence[Mapping[str, Any]]
+    """Values by column; every row has all columns."""
     about: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Values that hold for all rows, by name."""
     more: Mapping[str, Sequence[Mapping[str, Any]]] = dc.field(default_factory=dict)
     """Further rows with other columns, by title."""
     exit_status: int = 0

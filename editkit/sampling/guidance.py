@@ -34,7 +34,9 @@ class Guidance:
 
     network: Network
     conditions: Sequence[Condition]
+    """Conditions of B rows each, the prompt's last."""
     weights: Sequence[float]
+    """Weight of the estimate under each condition."""
     rescale: float = 0.0
     sigma_low: float = 0.0
     sigma_high: float = math.inf
