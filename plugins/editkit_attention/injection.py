@@ -71,7 +71,8 @@ def consist_edit(params: ConsistEditParams) -> Callable[[Session, SamplingPath],
 class PlugAndPlay(AttentionControl):
     """Queries and keys of the source in the decoder, and the features of one residual block (arXiv 2211.12572).
 
-    Transformers have no residual blocks: of them queries and keys alone are taken.
+    Transformers have no residual blocks: of them queries and keys alone are taken. Unlike in the authors' code, the
+    first attention of the decoder is not left out, and the features are the block's output with its shortcut.
     """
 
     def __init__(self, params: PlugAndPlayParams) -> None:
@@ -124,7 +125,10 @@ class PlugAndPlay(AttentionControl):
 
 
 class MutualAttention(AttentionControl):
-    """Keys and values of the source, in place of those of the image or beside them (arXiv 2304.08465)."""
+    """Keys and values of the source, in place of those of the image or beside them (arXiv 2304.08465).
+
+    Unlike in the authors' code, which starts at the decoder's fourth attention, all of the decoder is meant.
+    """
 
     def __init__(self, params: MutualAttentionParams) -> None:
         super().__init__()
