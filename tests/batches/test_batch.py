@@ -16,6 +16,7 @@ import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from editkit_batch.changes import check_file, check_model
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of, path_digest
 from editkit_batch.editing import edit_rows, load, open_address
+from editkit_batch.engines.dask_workers import DaskWorkers, check_versions
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -888,3 +890,34 @@ def test_a_worker_loads_a_model_anew_whose_files_change(tmp_path: Path) -> None:
     assert load(str(folder), (), None, None) is first
     (folder / "unet" / "config.json").touch()
     assert load(str(folder), (), None, None) is not first
+
+
+class DaskClient:
+    """Client of a cluster whose workers answer a question about their installation as given."""
+
+    def __init__(self, scheduler: Any, **workers: Any) -> None:
+        self.scheduler, self.workers = scheduler, workers
+
+    def run_on_scheduler(self, function: Callable[[str], Any], question: str) -> Any:
+        if isinstance(self.scheduler, Exception):
+            raise self.scheduler
+        assert function(question) == editkit.__version__  # needs no package to be unpickled
+        return self.scheduler
+
+    def run(self, function: Callable[[str], Any], question: str, on_error: str) -> dict[str, Any]:
+        assert (function(question), on_error) == (editkit.__version__, "return")
+        return self.workers
+
+
+def test_a_dask_cluster_without_this_editkit_is_refused() -> None:
+    same, missing = editkit.__version__, ModuleNotFoundError("No module named 'editkit_batch'")
+    check_versions(DaskClient(same, a=same, b=same))
+    for client in (DaskClient(missing), DaskClient(same, a=same, b=missing), DaskClient(same, a="0.0.1")):
+        with pytest.raises(EditkitError, match=r"another installation at .* \((No module|editkit 0\.0\.1)"):
+            check_versions(client)
+
+
+def test_a_lost_connection_to_dask_ends_the_run_in_one_line() -> None:
+    workers = DaskWorkers(None, None, None)
+    with pytest.raises(EditkitError, match="connection to the Dask cluster was lost"):
+        workers._outcome(SimpleNamespace(status="cancelled"))

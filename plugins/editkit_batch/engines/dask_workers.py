@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from editkit import EngineOptions, InvalidParameter, WorkerEnded
+from editkit import EditkitError, EngineOptions, InvalidParameter, WorkerEnded, __version__
 
 from ..extras import require_extra
 
@@ -26,8 +27,44 @@ class DaskEngine:
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
             cluster = options.address or stack.enter_context(_local_cluster(distributed, options.workers or 1))
-            client = stack.enter_context(distributed.Client(cluster))
+            client = stack.enter_context(_connect(distributed, cluster))
+            if options.address:
+                check_versions(client)
             yield DaskWorkers(distributed, client, {"GPU": options.gpus} if options.gpus else None)
+
+
+def _connect(distributed: Any, cluster: Any) -> Any:
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost connection is one line of the command
+    try:
+        return distributed.Client(cluster)
+    except (OSError, ValueError) as error:
+        raise EditkitError(
+            f"the Dask cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())[:200]}; check --address"
+        ) from error
+
+
+def check_versions(client: Any) -> None:
+    """Raise EditkitError if the scheduler or a worker of a running cluster does not have this version of editkit.
+
+    A worker that cannot import a task's function takes it and never answers. So the question is text, which needs no
+    package there.
+    """
+    question = "__import__('editkit_batch') and __import__('editkit.version').version.__version__"
+    answers = {"its scheduler": _ask_scheduler(client, question)} | client.run(eval, question, on_error="return")
+    for place, answer in answers.items():
+        if answer != __version__:
+            found = f"editkit {answer}" if isinstance(answer, str) else str(answer)
+            raise EditkitError(
+                f"the Dask cluster has another installation at {place} ({found}): install editkit {__version__} with "
+                "its extra batch on all of its machines"
+            )
+
+
+def _ask_scheduler(client: Any, question: str) -> Any:
+    try:
+        return client.run_on_scheduler(eval, question)
+    except Exception as error:
+        return error
 
 
 def _local_cluster(distributed: Any, count: int) -> Any:
@@ -68,6 +105,8 @@ class DaskWorkers:
         return len(self.client.nthreads()) + 1
 
     def _outcome(self, task: Any) -> Any:
+        if task.status in ("cancelled", "lost"):
+            raise EditkitError("the connection to the Dask cluster was lost: run the command again to go on")
         error = task.exception() if task.status == "error" else None
         if isinstance(error, self.distributed.KilledWorker):
             return WorkerEnded(f"a worker of Dask ended: {' '.join(str(error).split())[:200]}")
