@@ -92,7 +92,7 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             )
         strength = Strength(params.scale, params.start, params.end)
         folder = find_weights(session, params.kind, params.weights)
-        check_use(session.model, folder, params.mode, strength, params.mask)
+        check_use(session.model, folder, params.mode, "controlnet:mode", strength, params.mask)
         mode = params.mode or mode_of_kind(params.kind)
         if params.image is None:
             hint = annotate_source(session, params.kind)
@@ -193,15 +193,15 @@ def warn_of_colours(session: Session, levels: NDArray[Any], label: str, kind: st
 
 
 def check_use(
-    model: Backend, folder: Path | None, mode: str | None, strength: Strength, mask: str | None = None
+    model: Backend, folder: Path | None, mode: str | None, option: str, strength: Strength, mask: str | None = None
 ) -> None:
     """Raise InvalidParameter for options that the ControlNet in a folder, or a model without one, does not have.
 
-    A mode is for ControlNets of several kinds; a strength and a mask are for those that stand beside the network.
+    A mode, which the user gave as ``option``, is for ControlNets of several kinds; a strength and a mask are for those that stand beside the network.
     """
     if mode is not None and (folder is None or not takes_mode(folder)):
         named = "model" if folder is None else f"ControlNet {folder}"
-        raise InvalidParameter(f"the {named} is one of one kind, and control_mode={mode!r} has no effect")
+        raise InvalidParameter(f"{option}={mode!r} is not allowed: the {named} takes maps of one kind; leave it out")
     if folder is None and (strength != Strength() or mask is not None):
         raise InvalidParameter(
             f"a scale, an interval and a mask of the map are not possible with the model {model.name!r}, whose network "

@@ -31,7 +31,7 @@ def control(session: Session, params: ControlParams) -> Edit:
         return Edit(session.latents, reconstructed=session.latents)  # needs no weights
     folder = find_weights(session, params.kind, params.controlnet)
     strength = Strength(params.control_scale, params.control_start, params.control_end)
-    check_use(session.model, folder, params.control_mode, strength)
+    check_use(session.model, folder, params.control_mode, "control_mode", strength)
     control = make_control(session, path, folder, _condition_map(session, params), strength, _mode(params))
     return redraw(session, path, session.embed(params.prompt), [control], blank=not from_image)
 

@@ -124,7 +124,7 @@ def test_a_map_that_nothing_describes_is_refused_by_a_union(xl: Path, union: Pat
 
 
 def test_a_mode_is_refused_by_a_controlnet_of_one_kind(tiny_folder: Path, tiny_controlnet: Path) -> None:
-    with pytest.raises(InvalidParameter, match="control_mode='edge' has no effect"):
+    with pytest.raises(InvalidParameter, match="control_mode='edge' is not allowed"):
         controlled(tiny_folder, tiny_controlnet, control_mode="edge")
 
 

@@ -409,7 +409,7 @@ def test_a_map_in_channels_attaches_to_any_operation_that_samples() -> None:
     [
         ({"control_scale": 0.5}, "a scale, an interval and a mask of the map are not possible"),
         ({"control_end": 0.5}, "a scale, an interval and a mask of the map are not possible"),
-        ({"control_mode": "depth"}, "control_mode='depth' has no effect"),
+        ({"control_mode": "depth"}, "control_mode='depth' is not allowed"),
         ({"controlnet": "nowhere"}, "controlnet='nowhere' is not allowed"),
     ],
 )

@@ -104,6 +104,15 @@ def test_guidance_by_one_estimate_is_named(more: dict[str, Any], named: str) -> 
     assert edit("img2img", guidance=5.0, negative_prompt="blue", guidance_rescale=0.5).report.warnings == ()
 
 
+@pytest.mark.parametrize("inverter", ["null-text:inner=1", "negative-prompt"])
+def test_an_inverter_that_acts_by_an_idle_negative_prompt_is_named(inverter: str) -> None:
+    (warning,) = edit("prompt-edit", inverter=inverter).report.warnings
+    assert warning.startswith(f"the inverter {inverter.partition(':')[0]} acts by the negative prompt alone")
+    plain, guided = edit("prompt-edit", inverter="ddim"), edit("prompt-edit", inverter=inverter, guidance=3.0)
+    assert np.array_equal(edit("prompt-edit", inverter=inverter).image, plain.image)
+    assert guided.report.warnings == ()
+
+
 @pytest.mark.parametrize("name", ["guidance_rescale", "guidance_start", "guidance_end"])
 def test_guidance_without_text_is_named(name: str) -> None:
     class Blind(ToyBackend):

@@ -55,8 +55,18 @@ def build_report(
 
 def _warnings(session: Session, request: Request) -> tuple[str, ...]:
     """Warnings of the edit, and of parameters that had no effect; an inversion stores those of its replay."""
-    idle = _idle_parameters(session) if request.spec.gives == "image" else ()
+    idle = [*_idle_parameters(session), *_idle_inverter(session, request)] if request.spec.gives == "image" else ()
     return tuple(dict.fromkeys([*session.usage.warnings, *warnings_of(session.model), *idle]))
+
+
+def _idle_inverter(session: Session, request: Request) -> Iterator[str]:
+    """Yield a warning of an inverter that sets the negative prompt of an edit which evaluates none."""
+    params, spec = session.params, request.inverter
+    if spec is not None and spec.sets_negative_prompt and isinstance(params, DrawingParams) and not params.is_guided:
+        yield (
+            f"the inverter {spec.name} acts by the negative prompt alone, and guidance is 1, which evaluates none: give "
+            "another guidance, or take another inverter"
+        )
 
 
 def _idle_parameters(session: Session) -> Iterator[str]:
