@@ -182,6 +182,7 @@ def sample_from_inversion(
     sources, shares = shares.argmax(1).tolist(), to_device(shares, x.device, x.dtype)
     step = inverter.replay_stepper(record, shares)
     controls = list(inverter.controls(record, shares))
+    session.usage.warn(*inverter.idle_options(record.path))
     change = session.latent_mask if change is None else change
     if change is not None:
         controls.append(SourceBranchChangeMap(change, record.path, shares))

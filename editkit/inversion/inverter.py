@@ -98,6 +98,10 @@ class Inverter:
         """Return the controls of a replay; ``shares`` (B, S) weights the sources for each of its rows."""
         return ()
 
+    def idle_options(self, path: SamplingPath) -> Iterator[str]:
+        """Yield a warning of each option that is set but has no effect on a replay along ``path``."""
+        yield from ()
+
     def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper | None:
         """Return the stepper of a replay, or None if any sampler serves."""
         return None

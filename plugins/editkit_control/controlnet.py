@@ -197,7 +197,8 @@ def check_use(
 ) -> None:
     """Raise InvalidParameter for options that the ControlNet in a folder, or a model without one, does not have.
 
-    A mode, which the user gave as ``option``, is for ControlNets of several kinds; a strength and a mask are for those that stand beside the network.
+    A mode, which the user gave as ``option``, is for ControlNets of several kinds; a strength and a mask are for those
+    that stand beside the network.
     """
     if mode is not None and (folder is None or not takes_mode(folder)):
         named = "model" if folder is None else f"ControlNet {folder}"

@@ -51,6 +51,13 @@ class EditFriendly(Inverter):
         steps = len(path) - 1
         return steps if self.skip == 1 else min(round(self.skip * steps), steps - 1)
 
+    def idle_options(self, path: SamplingPath) -> Iterator[str]:
+        if self.skip and not self.first_step(path):
+            yield (
+                f"edit-friendly:skip={self.skip:g} has no effect: that share of {len(path) - 1} steps is less than "
+                "one; take more steps"
+            )
+
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         assert noise is not None, "edit-friendly inversion needs a noise source"
         for point in path[1:]:

@@ -42,9 +42,18 @@ class RfControlled(Inverter):
             yield x
 
     def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        steps = len(record.path) - 1
-        steps_pulled = steps_between(steps, self.start, self.stop, whole=True)
-        return (_SourcePull(record.trajectory[-1], shares, self.eta, steps_pulled),)
+        return (_SourcePull(record.trajectory[-1], shares, self.eta, self._pulled(record.path)),)
+
+    def idle_options(self, path: SamplingPath) -> Iterator[str]:
+        if self.eta and not self._pulled(path):
+            yield (
+                f"rf-controlled:eta={self.eta:g} has no effect: none of {len(path) - 1} steps lies whole between the "
+                f"fractions {self.start:g} and {self.stop:g} of the path; take more steps, or a larger stop"
+            )
+
+    def _pulled(self, path: SamplingPath) -> range:
+        """Return the numbers of the steps of a replay that are pulled to the source."""
+        return steps_between(len(path) - 1, self.start, self.stop, whole=True)
 
 
 class _SourcePull(Control):

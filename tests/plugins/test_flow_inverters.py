@@ -182,6 +182,19 @@ class TestControlled:
             assert report.recon_psnr is not None
             assert (report.recon_psnr > 50) == exact, (call, report.recon_psnr)
 
+    def test_options_without_effect_in_few_steps_are_named(self) -> None:
+        path = flow_path(3)
+        for call, named in {
+            "rf-controlled": "rf-controlled:eta=0.9 has no effect: none of 3 steps lies whole between",
+            "edit-friendly:skip=0.1": "edit-friendly:skip=0.1 has no effect",
+        }.items():
+            params = {"source": "a", "target": "b", "inverter": call, "steps": len(path) - 1, "seed": 0}
+            model = ToyBackend(schedule=RectifiedFlow())
+            warnings = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, **params).report.warnings
+            assert [warning for warning in warnings if warning.startswith(named)], (call, warnings)
+            whole = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, **params | {"steps": 10})
+            assert not [warning for warning in whole.report.warnings if "has no effect" in warning]
+
     def test_a_longer_pull_changes_less_of_the_image(self) -> None:
         model, image = ToyBackend(schedule=RectifiedFlow()), sample_image((16, 16))
         changes = []

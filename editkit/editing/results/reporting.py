@@ -64,8 +64,8 @@ def _idle_inverter(session: Session, request: Request) -> Iterator[str]:
     params, spec = session.params, request.inverter
     if spec is not None and spec.sets_negative_prompt and isinstance(params, DrawingParams) and not params.is_guided:
         yield (
-            f"the inverter {spec.name} acts by the negative prompt alone, and guidance is 1, which evaluates none: give "
-            "another guidance, or take another inverter"
+            f"the inverter {spec.name} acts by the negative prompt alone, and guidance is 1, which evaluates none: "
+            "give another guidance, or take another inverter"
         )
 
 
