@@ -15,7 +15,9 @@ from ..diffusion.denoiser import Condition, Denoiser, latent_dtype, repeat_condi
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
+from ..diffusion.source_rows import version_of
 from ..diffusion.transfer import to_device
+from ..errors import PluginFailure
 from ..images.canvas import Canvas
 from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
@@ -23,7 +25,7 @@ from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import DecodedLatents, RoundTrip
 from ..model.backend import Backend
 from ..model.capabilities import full_name
-from ..model.finite import is_finite, walk_failed
+from ..model.finite import check_returned, is_finite, walk_failed
 from ..model.prompt_text import embed_instructions, embed_prompts
 from ..model.references import requires_references
 from ..registry.params import Params
@@ -134,7 +136,11 @@ class Session(EncodesSources, TracksLoops, AttachesControls):
         def count_and_call(part: Tensor, condition: Condition) -> Tensor:
             check_cancelled()
             self.usage.count(len(part), self.canvas.work)
-            return self.model.denoise(part, point, condition)
+            version = version_of(part)
+            x0 = self.model.denoise(part, point, condition)
+            if version_of(part) != version:
+                raise PluginFailure(f"denoise() of the model {full_name(self.model)!r} wrote into x: clone it")
+            return check_returned(x0, "denoise", self.model, part.shape, part.dtype)
 
         if self.canvas.window is None or self.undivided:
             return count_and_call(x, condition)

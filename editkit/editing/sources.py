@@ -17,7 +17,7 @@ from ..images.tensors import to_image, to_tensor
 from ..model.autoencoder_cache import DecodedLatents, RoundTrip, round_trip
 from ..model.backend import Backend
 from ..model.capabilities import full_name
-from ..model.finite import decoding_failed, is_finite
+from ..model.finite import check_returned, decoding_failed, is_finite
 from ..model.references import fit_references
 from ..registry.params import Params
 
@@ -85,6 +85,14 @@ class EncodesSources:
         self.__dict__.pop("sources", None)
         self.__dict__.pop("references", None)
 
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Return the pixels of latents; raises PluginFailure if the model returns others than those of the canvas."""
+        pixels = self.model.decode(latents)
+        if not isinstance(pixels, Tensor) or latents.shape[1:] == self.model.latent_shape(*self.canvas.padded):
+            shape, dtype = (len(latents), 3, *self.canvas.padded[::-1]), getattr(pixels, "dtype", latents.dtype)
+            check_returned(pixels, "decode", self.model, shape, dtype)
+        return pixels
+
     def decode_cached(self, latents: Tensor) -> Tensor:
         """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
 
@@ -92,7 +100,7 @@ class EncodesSources:
         """
         pixels = self.pixel_cache.find(latents)
         if pixels is None:
-            pixels = self.model.decode(latents)
+            pixels = self._decode(latents)
             if not is_finite(latents, pixels):
                 raise decoding_failed(self.operation, full_name(self.model), latents)
             self.pixel_cache.add(latents, pixels)

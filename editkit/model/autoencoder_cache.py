@@ -13,7 +13,7 @@ from ..diffusion.source_rows import version_of
 from .backend import Backend
 from .batching import Grouping, grouping_of, unwrap
 from .capabilities import full_name
-from .finite import is_finite, part_failed
+from .finite import check_returned, is_finite, part_failed
 
 MOST_VALUES = 3 * 2**22
 """Limit on the cached pixel values: one image of 2048 x 2048 pixels, or 16 of 512 x 512."""
@@ -51,7 +51,8 @@ def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
     for cached in ROUND_TRIPS:
         if cached.matches(model, sources):
             return cached
-    latents = model.encode(sources)
+    shape = (len(sources), *model.latent_shape(sources.shape[3], sources.shape[2]))
+    latents = check_returned(model.encode(sources), "encode", model, shape, sources.dtype)
     if not is_finite(latents):
         raise part_failed("autoencoder", full_name(model))
     computed = RoundTrip(_weak_reference(unwrap(model)), model.identity, grouping_of(model), sources, latents)

@@ -17,7 +17,7 @@ from ..report import UNUSED_WORD
 from .backend import Backend
 from .batching import unwrap
 from .capabilities import SupportsLongPrompts, SupportsPromptLimits, full_name, long_prompts_of, require
-from .finite import is_finite, part_failed
+from .finite import check_condition, is_finite, part_failed
 from .references import SupportsReferences
 
 MOST_LISTS = 16
@@ -78,7 +78,9 @@ def embed_cached(model: Backend, prompts: Sequence[str], chunks: int = 1) -> Con
     """
 
     def embed() -> Condition:
-        return model.embed(prompts) if chunks == 1 else cast(SupportsLongPrompts, model).embed(prompts, chunks)
+        many = chunks > 1
+        condition = cast(SupportsLongPrompts, model).embed(prompts, chunks) if many else model.embed(prompts)
+        return check_condition(condition, model, len(prompts))
 
     if torch.is_grad_enabled():
         return embed()

@@ -88,6 +88,47 @@ def test_an_operation_that_breaks_its_contract_is_named(case: str, register: Cal
     assert len(str(failure.value).splitlines()) == 1
 
 
+MODELS: dict[str, tuple[str, Callable[..., Any], str]] = {
+    "denoise, fewer rows": (
+        "denoise",
+        lambda x0: x0[..., :-1, :],
+        r"denoise\(\) .* 10 x 16 .* 11 x 16",
+    ),
+    "denoise, None": ("denoise", lambda x0: None, r"denoise\(\) .* returned a NoneType, not a tensor"),
+    "denoise, half": ("denoise", lambda x0: x0.half(), r"denoise\(\) .* in float16, not"),
+    "encode, shape": ("encode", lambda latents: latents[:, :2], r"encode\(\) .* 1 x 2 x 11 x 16 .* 1 x 3 x 11 x 16"),
+    "decode, array": ("decode", lambda pixels: pixels.numpy(), r"decode\(\) .* returned a ndarray, not a tensor"),
+    "decode, shape": ("decode", lambda pixels: pixels[..., :-1], r"decode\(\) .* 11 x 15"),
+    "embed, None": ("embed", lambda condition: None, r"embed\(\) .* tensors of 1 rows"),
+    "embed, rows": ("embed", lambda condition: {k: torch.cat([v, v]) for k, v in condition.items()}, r"embed\(\)"),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+@pytest.mark.parametrize("operation", ["img2img", "prompt-edit"])
+def test_a_model_that_breaks_its_contract_is_named(case: str, operation: str) -> None:
+    method, change, message = MODELS[case]
+
+    class Broken(ToyBackend):
+        pass
+
+    original = getattr(ToyBackend, method)
+    setattr(Broken, method, lambda self, *given: change(original(self, *given)))
+    texts = {"prompt": "a"} if operation == "img2img" else {"source": "a", "target": "b"}
+    with pytest.raises(PluginFailure, match=message) as failure:
+        editkit.apply(operation, sample_image((20, 14)), model=Broken(), steps=3, **texts)
+    assert "'toy'" in str(failure.value) and "operation" not in str(failure.value)
+
+
+def test_a_network_that_writes_into_its_input_is_named() -> None:
+    class Writing(ToyBackend):
+        def denoise(self, x: Tensor, point: Any, condition: Any) -> Tensor:
+            return x.mul_(0.9)
+
+    with pytest.raises(PluginFailure, match=r"denoise\(\) of the model 'toy' wrote into x"):
+        editkit.apply("img2img", SOURCE, model=Writing(), prompt="a", steps=3)
+
+
 class ShortInverter(Inverter):
     def invert(self, denoise: Any, x0: Tensor, path: Any, noise: Any = None) -> Iterator[Tensor]:
         yield denoise(x0, path[0])
