@@ -220,7 +220,8 @@ class Progress:
                     again.append(part)
                 else:
                     self.failed[part] = outcome
-                    click.echo(f"Error: part {part} was given up: {outcome}", err=True)
+                    reason = " ".join(str(outcome).split())  # those of a cluster hold tracebacks
+                    click.echo(f"Error: part {part} was given up: {reason[-500:]}", err=True)
             self.waiting = again
 
     def _report(self, summary: PartSummary) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import random
 import re
 import shlex
@@ -805,8 +806,9 @@ def test_a_part_is_repeated_as_long_as_that_helps(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "package"), [("local", "editkit"), ("ray", "ray"), ("dask", "distributed")])
-def test_an_engine_goes_on_after_the_end_of_a_worker(name: str, package: str) -> None:
+def test_an_engine_goes_on_after_the_end_of_a_worker(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(package)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # workers of Ray import the function that they run
     with editkit.build_engine(name).start(EngineOptions(workers=2)) as workers:
         outcomes = dict(workers.run(double_or_end, ["a", "end", "b", "raise", "c"]))
         assert isinstance(outcomes.pop("end"), WorkerEnded)
