@@ -12,7 +12,7 @@ from torch import Tensor
 from ...images.canvas import Box, Canvas, part_boxes, resize
 from .cutting import cut_out, predicted_outline
 from .ground import Standing, border_colour
-from .registration import Placement, place_template, unexplained, whole_image
+from .registration import Placement, place_template, refine, unexplained, whole_image
 
 EXPLAINED = 0.8
 """Cost of a placement below which the prediction is taken to show the subject of the image."""
@@ -110,7 +110,8 @@ def place_standing(
         return Place(None, explained=False)
     if in_frame and standing.on_model_ground and not keep_whole:
         return Place(None)
-    return Place(view.in_image(whole if in_frame else best), standing)
+    found = whole if in_frame else hold(view.subject, refine(image, template, best, view.mask))
+    return Place(view.in_image(found), standing)
 
 
 def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, model_ground: Tensor) -> Place:
@@ -122,6 +123,8 @@ def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, mode
     best_rest, whole_rest = (unexplained(image, template, outline, one) for one in (best, whole))
     if BETTER * whole.cost <= best.cost or whole_rest <= best_rest:
         best, best_rest = whole, whole_rest
+    else:
+        best = refine(image, template, best, view.mask)
     if best_rest >= UNEXPLAINED:
         return Place(None, explained=False)
     placement = view.in_image(best)
@@ -138,7 +141,9 @@ def _place_part(standing: Standing, mask: Tensor | None, template: Tensor, model
         view = View.of(standing.pixels, standing.subject, mask, template.shape[-1], box)
         if view.mask is not None and not view.mask.any():
             continue
-        placement = hold(view.subject, place_template(view.pixels - model_ground, template, view.mask))
+        image = view.pixels - model_ground
+        best = place_template(image, template, view.mask)
+        placement = hold(view.subject, refine(image, template, best, view.mask))
         if placement.cost < EXPLAINED and not cuts(view.subject, placement):
             found.append(view.in_image(placement))
     return min(found, key=lambda one: one.cost, default=None)

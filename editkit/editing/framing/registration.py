@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCALES = tuple(0.93**step for step in range(-3, 14))
+STEP = 0.93
+"""Ratio of a side of the template to the next larger one that is tried."""
+SCALES = tuple(STEP**step for step in range(-3, 14))
 """Sides of the template that are tried, from 1.24 to 0.39 of the longest side of the image."""
 MIRROR_DOUBT = 1.3
 """Factor on the cost of mirrored templates: nearly symmetric subjects stay as they are."""
@@ -55,20 +57,32 @@ def place_template(image: Tensor, template: Tensor, mask: Tensor | None = None) 
     are tried at each side of :data:`SCALES`, of which a ``mask`` (1, H, W) leaves those that cover some of what it
     marks: of several subjects it chooses one.
     """
-    best = whole_image(image, template)
-    for scale in SCALES:
-        scaled = _resize(template, max(4, round(scale * max(image.shape[-2:]))))
-        left_out = None if mask is None else _misses(mask, scaled.shape[-1])
-        for mirrored in (False, True):
-            costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
-            if left_out is not None:
-                costs = costs.masked_fill(left_out, math.inf)
-            lowest = int(costs.argmin())
-            cost = float(costs.flatten()[lowest]) * (MIRROR_DOUBT if mirrored else 1)
-            if cost < best.cost:
-                top, left = (index - scaled.shape[-1] + 1 for index in divmod(lowest, costs.shape[1]))
-                best = Placement(left, top, scaled.shape[-1], mirrored, cost)
-    return best
+    sides = (max(4, round(scale * max(image.shape[-2:]))) for scale in SCALES)
+    tried = (_place_at(image, template, side, mask, mirrored=way) for side in sides for way in (False, True))
+    return min((whole_image(image, template), *tried), key=lambda one: one.cost)
+
+
+def refine(image: Tensor, template: Tensor, placement: Placement, mask: Tensor | None = None) -> Placement:
+    """Return the best placement with a side near that of a placement by :func:`place_template`, of the same arguments.
+
+    All sides of whole pixels are tried up to the next ones of :data:`SCALES`: a side that is wrong by a few per cent
+    shows as a rim around the edit.
+    """
+    sides = range(math.ceil(STEP * placement.side), math.floor(placement.side / STEP) + 1)
+    tried = (_place_at(image, template, side, mask, mirrored=placement.mirrored) for side in sides)
+    return min((placement, *tried), key=lambda one: one.cost)
+
+
+def _place_at(image: Tensor, template: Tensor, side: int, mask: Tensor | None, *, mirrored: bool) -> Placement:
+    """Return the placement with the smallest cost among all shifts at a side; its cost is infinite if there is none."""
+    scaled = _resize(template, side)
+    costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
+    if mask is not None:
+        costs = costs.masked_fill(_misses(mask, side), math.inf)
+    lowest = int(costs.argmin())
+    top, left = (index - side + 1 for index in divmod(lowest, costs.shape[1]))
+    cost = float(costs.flatten()[lowest]) * (MIRROR_DOUBT if mirrored else 1)
+    return Placement(left, top, side, mirrored, cost)
 
 
 def place_region(image: Tensor, first: Tensor, region: Placement) -> Placement:
