@@ -102,7 +102,8 @@ def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> Back
 
 def package_of(registry: Registry, family: BackendSpec) -> str:
     """Return the package of the plugin that registers a family; none for a family of last resort, which loads any."""
-    return "" if family.last_resort else registry.owners["backends", family.name].module.partition(".")[0]
+    owner = None if family.last_resort else registry.owners.get(("backends", family.name))
+    return "" if owner is None else owner.module.partition(".")[0]
 
 
 def family_of_class(registry: Registry, kind: str, called: str) -> BackendSpec:

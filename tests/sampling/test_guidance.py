@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -81,21 +80,16 @@ class TestGuidance:
             guided(network, 7.5, sigma_low=0.5, sigma_high=0.9)(x, point)
             assert network.rows == [rows], point
 
-    @pytest.mark.parametrize("kind", get_args(Prediction))
-    def test_rescale_brings_the_deviation_of_the_network_s_output_back(self, kind: Prediction) -> None:
+    def test_rescale_brings_the_deviation_of_the_network_s_output_back(self) -> None:
         network, x = Counting(), latents()
-
-        def output(x0: Tensor) -> Tensor:
-            return from_x0(kind, x0, x, HALF)
-
-        prompted = output(network.model.denoise(x, HALF, network.model.embed(["a", "b"])))
-        free = output(guided(network, 7.5)(x, HALF))
-        full = output(guided(network, 7.5, rescale=1.0, prediction=kind)(x, HALF))
-        half = output(guided(network, 7.5, rescale=0.5, prediction=kind)(x, HALF))
-        axes = (1, 2, 3)
-        assert torch.allclose(full.std(axes), prompted.std(axes), rtol=1e-12, atol=0)
-        assert torch.allclose(half, (free + full) / 2, rtol=0, atol=1e-12)
-        assert torch.equal(rescale_std(free, prompted, 0.0), free)
+        estimate = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
+        for kind in get_args(Prediction):
+            rescaled = (guided(network, 7.5, rescale=share, prediction=kind)(x, HALF) for share in (0, 0.5, 1))
+            prompted, free, half, full = (from_x0(kind, x0, x, HALF) for x0 in (estimate, *rescaled))
+            axes = (1, 2, 3)
+            assert torch.allclose(full.std(axes), prompted.std(axes), rtol=1e-12, atol=0)
+            assert torch.allclose(half, (free + full) / 2, rtol=0, atol=1e-12)
+            assert torch.equal(rescale_std(free, prompted, 0.0), free)
 
     def test_rows_do_not_know_of_each_other(self) -> None:
         network, x = Counting(), latents()
