@@ -415,8 +415,18 @@ def attributes(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
     """Yield name, type, default and description of the annotated attributes of a class."""
     for statement, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            default = "" if statement.value is None else code(ast.unparse(statement.value))
-            yield code(statement.target.id), code(ast.unparse(statement.annotation)), default, prose(text_of(below))
+            default = default_text(statement.value)
+            name, kind = statement.target.id, ast.unparse(statement.annotation)
+            yield code(name), code(kind), default and code(default), prose(text_of(below))
+
+
+def default_text(value: ast.expr | None) -> str:
+    """Return the default of an attribute as Python text, also of a field of a dataclass; empty without one."""
+    if not isinstance(value, ast.Call) or ast.unparse(value.func) != "dc.field":
+        return "" if value is None else ast.unparse(value)
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in value.keywords}
+    factory = given.get("default_factory")
+    return given.get("default", f"{factory}()" if factory else "")
 
 
 def public_names() -> Mapping[str, list[str]]:
