@@ -564,11 +564,14 @@ def members(statement: ast.ClassDef) -> Iterator[str]:
 
 
 def _public_attributes(statement: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
-    return (
-        row
-        for row in attributes(statement.body)
-        if not row[0].startswith("`_") and (row[3] or "init=False" not in row[2])
-    )
+    """Yield the attributes without private ones, and without those that are set later and have no description."""
+    later = {
+        code(one.target.id)
+        for one in statement.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and "init=False" in ast.unparse(one)
+    }
+    rows = attributes(statement.body)
+    return (row for row in rows if not row[0].startswith("`_") and (row[3] or row[0] not in later))
 
 
 def _method_signature(method: ast.FunctionDef) -> str:

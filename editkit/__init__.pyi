@@ -229,6 +229,8 @@ from .registry.params import OutputParam as OutputParam
 from .registry.params import Params as Params
 from .registry.params import PathParam as PathParam
 from .registry.params import RegisteredName as RegisteredName
+from .registry.plain_values import choices_of as choices_of
+from .registry.plain_values import plain_default as plain_default
 from .registry.specs import AcceleratorSpec as AcceleratorSpec
 from .registry.specs import AnnotatorSpec as AnnotatorSpec
 from .registry.specs import BackendSpec as BackendSpec

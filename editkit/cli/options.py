@@ -16,15 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..files.paths import exists
-from ..registry.params import (
-    SEVERAL,
-    Params,
-    bounds_text,
-    field_metadata,
-    fields_of,
-    reason_of_refusal,
-    shorten,
-)
+from ..registry.params import SEVERAL, Params, bounds_text, field_metadata, fields_of, reason_of_refusal, shorten
 from ..registry.plain_values import choices_of, plain_default
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams

@@ -94,7 +94,7 @@ class Manifest:
                     yield from _csv_rows(_buffered(stream), numbers)
                 else:
                     yield from _json_rows(_buffered(stream), numbers)
-        except (EditkitError, GeneratorExit):
+        except EditkitError:
             raise
         except Exception as error:  # each file system raises its own
             raise BadFile(f"manifest {file!r} cannot be read: {reason_of(error)}") from error

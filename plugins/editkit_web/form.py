@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import enum
 import inspect
 import json
 import re
@@ -14,10 +13,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 import editkit
-from editkit import DrawingParams, EditkitError, InvalidParameter, OperationSpec, Params, check_params, path_params
+from editkit import (
+    DrawingParams,
+    EditkitError,
+    InvalidParameter,
+    OperationSpec,
+    Params,
+    check_params,
+    choices_of,
+    path_params,
+    plain_default,
+)
 
 Kind = Literal["text", "integer", "number", "switch", "choice", "names", "file", "files", "json"]
 MASK = "mask"
@@ -138,14 +146,13 @@ def _reason(kind: str, message: str) -> str:
 
 def _form_field(name: str, field: FieldInfo, usual: bool, from_model: bool) -> FormField:
     kind, choices = _kind(field)
-    default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
     text = field.description or ""
     number = kind in ("integer", "number")
     return FormField(
         name,
         kind,
         text + (" The model's own when empty." if from_model else "") + _range_text(field) * number,
-        default=None if from_model else to_jsonable_python(default, fallback=lambda unknown: unknown),
+        default=None if from_model or field.is_required() else plain_default(field),
         required=field.is_required(),
         usual=usual or field.is_required(),
         choices=choices,
@@ -172,10 +179,8 @@ def _kind(field: FieldInfo) -> tuple[Kind, tuple[Any, ...]]:
     if "registry" in extra:
         names = tuple(sorted(getattr(editkit, extra["registry"])()))
         return ("names" if get_origin(inner) is tuple else "choice"), names
-    if get_origin(inner) is Literal:
-        return "choice", get_args(inner)
-    if isinstance(inner, type) and issubclass(inner, enum.Enum):
-        return "choice", tuple(member.value for member in inner)
+    if choices := choices_of(inner):
+        return "choice", choices
     kinds: dict[Any, Kind] = {bool: "switch", int: "integer", float: "number", str: "text"}
     return kinds.get(inner, "json"), ()
 

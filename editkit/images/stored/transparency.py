@@ -50,9 +50,10 @@ def add_change(
     new_alpha = np.minimum(alpha + more, 1)
     changed = (change != 0).any(-1, keepdims=True) | (more != 0)
     straight = (alpha * colours + change + more) / np.maximum(new_alpha, _LEAST_ALPHA)
-    at_contour = _contour(alpha, reach) & (more == 0) & _is_changed(change)
+    moved = _is_changed(change)
+    at_contour = _contour(alpha, reach) & (more == 0) & moved
     if at_contour.any():
-        near, reached = _from_opaque(colours, change, alpha, reach)
+        near, reached = _from_opaque(colours, change, (alpha >= OPAQUE) & moved, reach)
         straight = np.where(at_contour & reached, colours + near, straight)
     result = np.where(changed & (new_alpha > 0), straight.clip(-1, 2), colours)
     return np.asarray(result, dtype=np.float32), np.asarray(new_alpha, dtype=np.float32)
@@ -113,15 +114,15 @@ def _dilate(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5) <= reach)
 
 
-def _from_opaque(colours: Values, change: Values, alpha: Values, reach: int) -> tuple[Values, Mask]:
-    """Return the change of the opaque pixels near each pixel, and where there are any, (H, W, 1).
+def _from_opaque(colours: Values, change: Values, counted: Mask, reach: int) -> tuple[Values, Mask]:
+    """Return the change of the ``counted`` pixels near each pixel, and where there are any, (H, W, 1).
 
-    Changed ones count alone, since beyond the edge of a mask nothing changes. The change fades to 0 for pixels of
+    They are opaque and changed, since beyond the edge of a mask nothing changes. The change fades to 0 for pixels of
     another colour.
     """
     import cv2
 
-    weight = ((alpha >= OPAQUE) & _is_changed(change)).astype(np.float32)
+    weight = counted.astype(np.float32)
     size = (2 * ((reach + 1) // 2) + 1,) * 2
     # Two averages over a square fall off linearly, and cost the same at any reach.
     total, sum_of_changes, sum_of_colours = (
