@@ -176,7 +176,9 @@ from .model.finite import is_finite as is_finite
 from .model.finite import part_failed as part_failed
 from .model.loading import from_pipe as from_pipe
 from .model.loading import load_model as load_model
+from .model.loading_params import LoadingParams as LoadingParams
 from .model.options import LoadingOptions as LoadingOptions
+from .model.options import dtype_name as dtype_name
 from .model.prompt_text import PromptReading as PromptReading
 from .model.prompt_text import SupportsLearnedWords as SupportsLearnedWords
 from .model.prompt_text import embed_cached as embed_cached
@@ -346,6 +348,7 @@ __all__ = [
     "InverterSpec",
     "Judgement",
     "LoadingOptions",
+    "LoadingParams",
     "MaskSpecification",
     "MissingCapability",
     "ModelDefaultSteps",
@@ -456,6 +459,7 @@ __all__ = [
     "ddpm_noise_std",
     "describe_rows",
     "draw_sheet",
+    "dtype_name",
     "edit_rows",
     "embed_cached",
     "engines",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
-from ..model.options import LoadingOptions
+from ..model.options import REPLACED, LoadingOptions
 from ..registry.registry import installed
 from .options import CompletedText
 from .outputs.printing import shown_loading
@@ -57,21 +56,24 @@ def _execution_option(field: dc.Field[Any]) -> click.Option:
 
 def loading_options() -> list[click.Parameter]:
     """Return the options of LoadingOptions."""
-    fields = dc.fields(LoadingOptions)
-    kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
-    kinds["prediction"] = click.Choice(get_args(ModelPrediction))
-    kinds["accelerate"] = CompletedText(None, ["accelerators"])
-    kinds["vae"] = kinds["transformer"] = CompletedText()
-    kinds["quantise"] = click.Choice(get_args(Quantisation))
     return [
         click.Option(
             [f"--{field.name.replace('_', '-')}"],
-            type=kinds[field.name],
+            type=_type_of(field),
             metavar=field.metadata["metavar"],
             help=field.metadata["help"],
         )
-        for field in fields
+        for field in dc.fields(LoadingOptions)
     ]
+
+
+def _type_of(field: dc.Field[Any]) -> Any:
+    """Return the type of a loading option, by which a shell completes it."""
+    if "choices" in field.metadata:
+        return click.Choice(field.metadata["choices"])
+    if "registry" in field.metadata:
+        return CompletedText(None, [field.metadata["registry"]])
+    return CompletedText() if field.name in REPLACED else field.metadata["type"]
 
 
 def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:

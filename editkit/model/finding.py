@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..caching import Stamps, file_stamps
-from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
+from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
 from ..files.paths import exists, is_file
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
+from .adapters import Adapter
+from .execution import ExecutionOptions
 from .files.folders import check_parts, identity_of, read_index
 from .files.hub import BELOW, HUB_ID, find_folder
 from .files.single_file import find_backend
@@ -63,13 +65,24 @@ def default_model(registry: Registry, operation: str | None = None) -> str:
     raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
 
 
-def find_identity(name: str | os.PathLike[str] | None = None, *, operation: str | None = None) -> tuple[str, str]:
+def find_identity(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    operation: str | None = None,
+    adapters: Sequence[Adapter] = (),
+    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+) -> tuple[str, str]:
     """Return the name of a model and a hash of its files, without loading it; None is the default of the operation.
 
-    A hub model without a local copy is downloaded. Raises WeightsUnavailable if there is no such model.
+    A hub model without a local copy is downloaded. Raises WeightsUnavailable if there is no such model or its files are
+    incomplete, MissingCapability if models of its family do not support the adapters or an option, which the hash does
+    not cover.
     """
     registry = installed()
-    label, location = locate(registry, default_model(registry, operation) if name is None else name)
+    label, location = locate(registry, default_model(registry, operation) if name is None else name, options)
+    family, _ = find_family(registry, location, options)
+    check_support(family, label, adapters, execution, options)
     return label, identity_of(location)
 
 
@@ -82,6 +95,14 @@ def model_stamps(
     places = () if name in installed().specs["models"] else (name,)
     files = (text for call in adapters for text in (call, call.rpartition(":")[0]))  # with and without a scale
     return file_stamps(*places, *files, *options.places)
+
+
+def find_family(registry: Registry, location: Path, options: LoadingOptions) -> tuple[BackendSpec, dict[str, Path]]:
+    """Return the backend that serves a folder or a checkpoint file, and the paths its loader takes."""
+    _check_file_options(options, location)
+    if location.is_file():
+        return family_of_file(registry, location)
+    return family_of(registry, location, options), {"folder": location}
 
 
 def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:
@@ -130,3 +151,58 @@ def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[st
         )
     check_parts(folder, index, family.parts, package=package_of(registry, family), weights=False)
     return family, {"folder": folder, "weights": file}
+
+
+def check_support(
+    family: BackendSpec,
+    label: str,
+    adapters: Sequence[Adapter],
+    execution: ExecutionOptions,
+    options: LoadingOptions,
+) -> None:
+    """Raise MissingCapability if models of a family do not support the adapters or an option."""
+    _check_adapters(family, label, adapters)
+    check_execution(family, label, execution)
+    _check_options(family, label, options)
+
+
+def _check_adapters(family: BackendSpec, label: str, adapters: Sequence[Adapter]) -> None:
+    """Raise MissingCapability if models of the family take no adapters."""
+    if adapters and "adapters" not in family.provides:
+        provided = ", ".join(sorted(family.provides)) or "nothing beyond images"
+        raise MissingCapability(
+            f"the adapter {adapters[0]} needs a model that takes adapters; the model {label!r} of the family "
+            f"{family.name} provides {provided}"
+        )
+
+
+def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions) -> None:
+    """Raise MissingCapability if models of the family do not support an execution option."""
+    missing = [name for name in execution.requested if name not in family.execution_options]
+    if missing:
+        supported = ", ".join(sorted(family.execution_options)) or "none of them"
+        raise MissingCapability(
+            f"{missing[0]}={execution.requested[missing[0]]!r} needs a model that supports it; the model {label!r} of "
+            f"the family {family.name} offers {supported}: leave it out"
+        )
+
+
+def _check_file_options(options: LoadingOptions, location: Path) -> None:
+    """Raise InvalidParameter for an option that has no use for a checkpoint file."""
+    for option in ("variant", "transformer", "quantise"):
+        if option in options.requested and location.is_file():
+            raise InvalidParameter(
+                f"{option}={options.requested[option]!r} has no use for a checkpoint file: leave it out, or give a "
+                "folder as the model"
+            )
+
+
+def _check_options(family: BackendSpec, label: str, options: LoadingOptions) -> None:
+    """Raise MissingCapability if models of the family do not support an option."""
+    missing = [name for name in options.requested if name != "revision" and name not in family.loading_options]
+    if missing:
+        supported = ", ".join(sorted(family.loading_options)) or "none of them"
+        raise MissingCapability(
+            f"{missing[0]} needs a model that supports it; the model {label!r} of the family {family.name} offers "
+            f"{supported}: leave it out"
+        )

@@ -11,21 +11,21 @@ from typing import Any, cast
 import torch
 
 from ..caching import load_once
-from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
+from ..errors import EditkitError, InvalidParameter, WeightsUnavailable, did_you_mean
 from ..libraries import loading, reason_of
 from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
 from ..registry.accelerators import Accelerator, build_accelerator
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
-from ..registry.registry import Registry, installed
+from ..registry.registry import installed
 from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend
 from .capabilities import SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler, plain_mode
 from .files.folders import has_other_variant, read_index, stored_dtype
-from .finding import default_model, family_of, family_of_class, family_of_file, locate, model_stamps
+from .finding import check_support, default_model, family_of_class, find_family, locate, model_stamps
 from .options import LoadingOptions
 from .placement import default_dtype, resolve_device, resolve_dtype
 
@@ -59,6 +59,29 @@ def resolve_model(
             f"{name}={value!r} goes with a model's name: this model is already loaded; give it to load_model"
         )
     return model
+
+
+def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split arguments into those of :func:`resolve_model` and others, such as an operation's parameters."""
+    others = dict(given)
+    flags = {field.name: others.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in others}
+    chosen = {field.name: others.pop(field.name) for field in dc.fields(LoadingOptions) if field.name in others}
+    defaults: dict[str, Any] = {"device": None, "dtype": None, "adapters": ()}
+    loading = {name: others.pop(name, default) for name, default in defaults.items()}
+    return {**loading, "execution": ExecutionOptions(**flags), "options": LoadingOptions.of(**chosen)}, others
+
+
+def loading_arguments(given: Mapping[str, Any], function: str) -> dict[str, Any]:
+    """Return the arguments of :func:`resolve_model` among those of a function that has no others.
+
+    Raises InvalidParameter for another name, as a call with a misspelt argument does.
+    """
+    options, others = split_options(dict(given))
+    for name in others:
+        known = {*options, *(field.name for kind in (ExecutionOptions, LoadingOptions) for field in dc.fields(kind))}
+        known -= {"execution", "options"}
+        raise InvalidParameter(f"{function} has no argument {name!r}; {did_you_mean(name, known)}")
+    return options
 
 
 @check_arguments(name=PATH.or_none(), vae=PATH.or_none(), transformer=PATH.or_none())
@@ -115,10 +138,8 @@ def load_model(
     execution.check(torch_device)
     options = LoadingOptions.of(prediction, variant, revision, vae, transformer, quantise, accelerate, clip_skip)
     label, location = locate(registry, name, options)
-    family, files = _family_and_files(registry, location, options)
-    _check_adapters(family, label, parsed)
-    check_execution(family, label, execution)
-    _check_options(family, label, options)
+    family, files = find_family(registry, location, options)
+    check_support(family, label, parsed, execution, options)
     replacements = options.find_files()
     first_device = torch.device("cpu") if execution.offload or execution.group_offload else torch_device
     weights = replacements.get("transformer") or files.get("weights") or location
@@ -142,16 +163,6 @@ def load_model(
         if accelerator is not None:
             cast(SupportsAcceleration, model).accelerate(accelerator)
     return model
-
-
-def _family_and_files(
-    registry: Registry, location: Path, options: LoadingOptions
-) -> tuple[BackendSpec, dict[str, Path]]:
-    """Return the backend that serves a folder or a checkpoint file, and the paths its loader takes."""
-    _check_file_options(options, location)
-    if location.is_file():
-        return family_of_file(registry, location)
-    return family_of(registry, location, options), {"folder": location}
 
 
 def _identified_options(options: LoadingOptions, location: Path, family: BackendSpec) -> LoadingOptions:
@@ -235,45 +246,3 @@ def cached_model(
     """Load a model and keep the last two, for calls that name a model instead of passing one."""
     chosen = {"device": device, "dtype": dtype, "adapters": adapters}
     return load_model(name, **chosen, **dc.asdict(execution), **dc.asdict(options))  # type: ignore[arg-type]
-
-
-def _check_adapters(family: BackendSpec, label: str, adapters: Sequence[Adapter]) -> None:
-    """Raise MissingCapability if models of the family take no adapters."""
-    if adapters and "adapters" not in family.provides:
-        provided = ", ".join(sorted(family.provides)) or "nothing beyond images"
-        raise MissingCapability(
-            f"the adapter {adapters[0]} needs a model that takes adapters; the model {label!r} of the family "
-            f"{family.name} provides {provided}"
-        )
-
-
-def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions) -> None:
-    """Raise MissingCapability if models of the family do not support an execution option."""
-    missing = [name for name in execution.requested if name not in family.execution_options]
-    if missing:
-        supported = ", ".join(sorted(family.execution_options)) or "none of them"
-        raise MissingCapability(
-            f"{missing[0]}={execution.requested[missing[0]]!r} needs a model that supports it; the model {label!r} of "
-            f"the family {family.name} offers {supported}: leave it out"
-        )
-
-
-def _check_file_options(options: LoadingOptions, location: Path) -> None:
-    """Raise InvalidParameter for an option that has no use for a checkpoint file."""
-    for option in ("variant", "transformer", "quantise"):
-        if option in options.requested and location.is_file():
-            raise InvalidParameter(
-                f"{option}={options.requested[option]!r} has no use for a checkpoint file: leave it out, or give a "
-                "folder as the model"
-            )
-
-
-def _check_options(family: BackendSpec, label: str, options: LoadingOptions) -> None:
-    """Raise MissingCapability if models of the family do not support an option."""
-    missing = [name for name in options.requested if name != "revision" and name not in family.loading_options]
-    if missing:
-        supported = ", ".join(sorted(family.loading_options)) or "none of them"
-        raise MissingCapability(
-            f"{missing[0]} needs a model that supports it; the model {label!r} of the family {family.name} offers "
-            f"{supported}: leave it out"
-        )

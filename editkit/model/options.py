@@ -19,16 +19,26 @@ from .files.folders import check_part, identity_of
 from .files.headers import check_download
 from .files.hub import ON_TOP, find_folder
 
-_REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
+REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
 """Parts of a folder that an option of this name replaces."""
 _NAME = re.compile(r"[\w-][\w.-]*")
 _REVISION = re.compile(r"[\w-][\w./-]*")
+_DTYPES = {
+    "float32": ("fp32", "float", "single"),
+    "float16": ("fp16", "half"),
+    "bfloat16": ("bf16",),
+    "float64": ("fp64", "double"),
+}
+"""Further names of dtypes."""
+AUTO = "auto"
+"""Name of the dtype that the weights are stored in."""
 PREDICTIONS: tuple[str, ...] = get_args(ModelPrediction)
 QUANTISATIONS: tuple[str, ...] = get_args(Quantisation)
 
 
-def _option(text: str, kind: type = str, metavar: str = "NAME") -> Any:
-    return dc.field(default=None, metadata={"help": text, "type": kind, "metavar": metavar})
+def _option(text: str, kind: type = str, metavar: str = "NAME", **more: Any) -> Any:
+    """Declare an option; ``more`` has its ``choices``, or the ``registry`` whose names it takes."""
+    return dc.field(default=None, metadata={"help": text, "type": kind, "metavar": metavar, **more})
 
 
 @dc.dataclass(frozen=True)
@@ -38,6 +48,7 @@ class LoadingOptions:
     prediction: str | None = _option(
         "Prediction of the network, if the files lack it or have another: epsilon, v_prediction, sample or flow.",
         metavar="KIND",
+        choices=PREDICTIONS,
     )
     variant: str | None = _option("Variant of the weights, such as fp16.  [default: the plain ones, else the only one]")
     revision: str | None = _option("Branch, tag or commit of a hub model, as org/name@REVISION.", metavar="REVISION")
@@ -49,10 +60,12 @@ class LoadingOptions:
     quantise: str | None = _option(
         "Quantise the weights of the network while it is loaded: int8 or fp8 (torchao), nf4 (bitsandbytes, a GPU).",
         metavar="KIND",
+        choices=QUANTISATIONS,
     )
     accelerate: str | None = _option(
         "Evaluate the network by another library than torch: openvino, on the CPU, with options after a colon.",
         metavar="NAME[:OPTION=VALUE]",
+        registry="accelerators",
     )
     clip_skip: int | None = _option(
         "Number of last layers of the CLIP text encoders to leave out beyond those the model leaves out.", int, "NUMBER"
@@ -74,7 +87,7 @@ class LoadingOptions:
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value) and ".." not in value):
                 raise InvalidParameter(f"{name}={shorten(value)} is not allowed: give a name such as fp16 or main")
         given["accelerate"] = _call("accelerate", given.get("accelerate"))
-        for name in _REPLACED:
+        for name in REPLACED:
             if given.get(name) is not None:
                 given[name] = _path(name, given[name])
         return cls(**given)
@@ -87,27 +100,27 @@ class LoadingOptions:
     @property
     def places(self) -> tuple[str, ...]:
         """Files and folders that options name, as they are given."""
-        return tuple(str(value) for name, value in self.requested.items() if name in _REPLACED)
+        return tuple(str(value) for name, value in self.requested.items() if name in REPLACED)
 
     @property
     def recorded(self) -> dict[str, Any]:
         """Options for a recipe: files by their names alone; the revision is part of the model's name."""
-        named = {name: Path(value).name if name in _REPLACED else value for name, value in self.requested.items()}
+        named = {name: Path(value).name if name in REPLACED else value for name, value in self.requested.items()}
         return {name: value for name, value in named.items() if name != "revision"}
 
     @property
     def replaced(self) -> frozenset[str]:
         """Parts of a folder whose weights come from elsewhere."""
-        return frozenset(part for name, parts in _REPLACED.items() if name in self.requested for part in parts)
+        return frozenset(part for name, parts in REPLACED.items() if name in self.requested for part in parts)
 
     def replacement(self, part: str) -> Path | None:
         """Return the file or folder that replaces a part of the model's folder, None for one that is its own."""
-        name = next((name for name, parts in _REPLACED.items() if part in parts), "")
+        name = next((name for name, parts in REPLACED.items() if part in parts), "")
         return Path(self.requested[name]) if name in self.requested else None
 
     def quantisation(self, part: str) -> str | None:
         """Return the quantisation of a part's weights, None for a part other than the network."""
-        return self.quantise if part in _REPLACED["transformer"] else None
+        return self.quantise if part in REPLACED["transformer"] else None
 
     def find_files(self) -> dict[str, Path]:
         """Return the files and folders of the options that name some; raises WeightsUnavailable if one is of no use."""
@@ -116,7 +129,7 @@ class LoadingOptions:
 
     def combined_identity(self, identity: str, files: Mapping[str, Path]) -> str:
         """Return the identity of a model of ``identity`` with these options and ``files``, those of `find_files`."""
-        parts = {name: value for name, value in self.requested.items() if name not in (*_REPLACED, "revision")}
+        parts = {name: value for name, value in self.requested.items() if name not in (*REPLACED, "revision")}
         parts |= {name: identity_of(place) for name, place in files.items()}
         if not parts:
             return identity
@@ -143,6 +156,18 @@ def _path(name: str, value: Any) -> str:
     return os.fspath(value)
 
 
+def dtype_name(dtype: object) -> str | None:
+    """Return the full name of a dtype, None for one that depends on the weights; raises InvalidParameter for others."""
+    text = AUTO if dtype is None else str(dtype).lower().removeprefix("torch.")
+    known = {name: full for full, names in _DTYPES.items() for name in (full, *names)}
+    if text != AUTO and text not in known:
+        raise InvalidParameter(
+            f"dtype={shorten(dtype)} is not allowed: one of {', '.join(_DTYPES)}, a short name of theirs such as fp16, "
+            f"or {AUTO} for that of the weights"
+        )
+    return known.get(text)
+
+
 def find_autoencoder(name: str) -> Path:
     """Return the folder or file of an autoencoder: its own folder, that in a model's folder, a file, or a hub id.
 
@@ -167,7 +192,7 @@ def _find_part(name: str, option: str, suffixes: Sequence[str]) -> Path:
         check_download(place)
         return place
     folder = find_folder(str(place), option, ON_TOP)
-    within = [folder / part for part in _REPLACED[option] if (folder / part / "config.json").exists()]
+    within = [folder / part for part in REPLACED[option] if (folder / part / "config.json").exists()]
     folder = next(iter(within), folder)
     if not (folder / "config.json").exists():
         raise WeightsUnavailable(f"{option} {name!r} has no config.json: give the folder of this part, or a file")

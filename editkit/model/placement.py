@@ -9,16 +9,7 @@ import torch
 from ..errors import InvalidParameter
 from ..registry.params import shorten
 from .files.folders import stored_dtype
-
-_DTYPE_NAMES = {
-    torch.float32: ("float32", "fp32", "float", "single"),
-    torch.float16: ("float16", "fp16", "half"),
-    torch.bfloat16: ("bfloat16", "bf16"),
-    torch.float64: ("float64", "fp64", "double"),
-}
-DTYPES = {name: dtype for dtype, names in _DTYPE_NAMES.items() for name in names}
-AUTO = "auto"
-"""Name of the dtype that the weights are stored in."""
+from .options import dtype_name
 
 
 def resolve_device(name: str | int | torch.device | None) -> torch.device:
@@ -51,14 +42,5 @@ def default_dtype(device: torch.device, weights: Path) -> torch.dtype:
 
 def resolve_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     """Return a dtype by name or value, None for one that depends on the weights; raises InvalidParameter for others."""
-    if name is None:
-        return None
-    text = str(name).lower().removeprefix("torch.")
-    if text == AUTO:
-        return None
-    if text not in DTYPES:
-        raise InvalidParameter(
-            f"dtype={shorten(name)} is not allowed: one of {', '.join(names[0] for names in _DTYPE_NAMES.values())}, "
-            f"a short name of theirs such as fp16, or {AUTO} for that of the weights"
-        )
-    return DTYPES[text]
+    full = dtype_name(name)
+    return None if full is None else getattr(torch, full)

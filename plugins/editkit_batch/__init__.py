@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from editkit import CommandSpec, EngineSpec, NameList, Paper, Params, RegisteredName, by_name, hookimpl
+from editkit import CommandSpec, EngineSpec, LoadingParams, NameList, Paper, Params, RegisteredName, by_name, hookimpl
 
 
-class BatchParams(Params):
+class BatchParams(LoadingParams):
     manifest: str = Field(
         min_length=1,
         description="File of rows (.jsonl, .csv or .parquet) or folder of such files, on any file system of fsspec.",

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from editkit import BadImage, EditkitError, WeightsUnavailable, file_stamps, find_identity, load_once, model_stamps
+from editkit import BadImage, EditkitError, WeightsUnavailable, file_stamps, load_once, model_stamps
 
 from .digests import digest_of, path_digest
-from .plan import Job, plan_file, read_rows, variant_of
+from .model_settings import ModelSettings
+from .plan import Job, plan_file, read_rows
 from .remote import is_remote
 from .storage import Storage, last_change
 
@@ -20,25 +21,31 @@ def find_changes(storage: Storage, parts: Sequence[str], job: Job, planned: int)
 
     What did not change after it is not read. Remote images, missing ones, and models by their names are not looked at.
     """
-    changes = _Changes(planned)
-    adapter = next(iter(job.settings["adapter"]), "") if _changed_variant(job) else ""
+    models = ModelSettings.of(job.settings)
+    option = _file_option(models) if _changed_variant(job, models) else ""
+    changes = _Changes(planned, models)
     files = (plan_file(part) for part in parts if storage.exists(plan_file(part)))
     calls = (json.loads(row.call) for file in files for row in read_rows(storage, file) if row.call)
-    return [changed for call in calls if (changed := adapter or changes.of(call))]
+    return [changed for call in calls if (changed := option or changes.of(call))]
 
 
-def _changed_variant(job: Job) -> bool:
+def _changed_variant(job: Job, models: ModelSettings) -> bool:
     try:
-        return bool(job.variant) and list(job.variant) != variant_of(job.settings)
-    except EditkitError:  # an adapter that is missing
+        return bool(job.variant) and list(job.variant) != models.variant
+    except EditkitError:  # a file that is missing
         return False
+
+
+def _file_option(models: ModelSettings) -> str:
+    """Return an adapter or another file among the options of a job."""
+    return next(iter([*models.adapters, *models.options.places]), "")
 
 
 class _Changes:
     """Answers whether a file is another one than when it was planned, once for each."""
 
-    def __init__(self, planned: int) -> None:
-        self.planned = planned
+    def __init__(self, planned: int, models: ModelSettings) -> None:
+        self.planned, self.models = planned, models
         self.known: dict[tuple[str, str], bool] = {}
 
     def of(self, call: Mapping[str, Any]) -> str:
@@ -46,7 +53,7 @@ class _Changes:
         named: list[tuple[str, str, Callable[[str], object]]] = [
             *((address, digest, digest_of) for address, digest in call["digests"].items() if not is_remote(address)),
             *((path, digest, path_digest) for path, digest in call.get("files", {}).items()),
-            (call["model"], call.get("identity", ""), _identity_of),
+            (call["model"], call.get("identity", ""), lambda model: self.models.identify(model)[1]),
         ]
         return next((name for name, digest, now in named if digest and self._is_other(name, digest, now)), "")
 
@@ -65,25 +72,23 @@ def _newest(place: Path) -> int:
     return max(last_change(str(one)) for one in (place, *inside))
 
 
-def _identity_of(model: str) -> str:
-    return find_identity(model)[1]
-
-
 def check_model(call: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raise WeightsUnavailable if the model of a row, or an adapter, is not the planned one."""
     if not call.get("identity"):
         return
-    adapters = tuple(settings["adapter"])
-    if _model_digest(call["model"], adapters, settings["dtype"]) != (call["identity"], *settings.get("variant", ())):
+    models = ModelSettings.of(settings)
+    if _model_digest(call["model"], models) != (call["identity"], *settings.get("planned_variant", ())):
+        added = _file_option(models)
         raise WeightsUnavailable(
-            f"model {call['model']!r} or an adapter is not the one that was planned: use --retry-errors to plan again"
+            f"model {call['model']!r}{f' or {added!r}' if added else ''} is not the one that was planned: use "
+            "--retry-errors to plan again"
         )
 
 
-@load_once(16, stamps=lambda *arguments: model_stamps(*arguments[:2]))
-def _model_digest(name: str, adapters: Sequence[str], dtype: str | None) -> tuple[str, ...]:
+@load_once(16, stamps=lambda name, models: model_stamps(name, models.adapters, models.options))
+def _model_digest(name: str, models: ModelSettings) -> tuple[str, ...]:
     """Return the hash of a model's files and the variant of its job, until files change."""
-    return _identity_of(name), *variant_of({"dtype": dtype, "adapter": adapters})
+    return models.identify(name)[1], *models.variant
 
 
 def check_file(path: str, digest: str) -> None:

@@ -19,6 +19,7 @@ from editkit import (
     EditkitError,
     EngineOptions,
     InvalidParameter,
+    LoadingParams,
     Table,
     WorkerEnded,
     Workers,
@@ -30,13 +31,15 @@ from .changes import find_changes
 from .extras import require_extra
 from .image_store import ImageStore
 from .manifest import Manifest
+from .model_settings import SAME_BITS, with_whole_paths
 from .part_worker import PartSummary, Work, reopen
 from .plan import JOB, Job, check_same_settings, make_plan, plan_file, read_job, read_rows
 from .results import RowResult, Staged, Totals, read_results, results_file
 from .storage import Storage
 
-_SETTINGS = ("model", "adapter", "device", "dtype", "batch", "exact", "threads", "outputs", "rows_per_file")
-_MAY_CHANGE = {"device", "batch"}
+_LOADING = tuple(LoadingParams.model_fields)
+_SETTINGS = ("model", "adapter", "device", "dtype", *_LOADING, "batch", "exact", "threads", "outputs", "rows_per_file")
+_MAY_CHANGE = {"device", "batch", *SAME_BITS}
 """Settings that a later run may change: no file and no image depends on them, or the machines are others."""
 _MOST_FAILURES = 3
 """Times that a part may raise an exception before it is left undone."""
@@ -81,7 +84,7 @@ def _run(params: BatchParams) -> Table:
         parts = parts[number - 1 :: count]
     if params.dry_run:
         return _planned_table(job, storage, planned)
-    own = {"device": params.device, "batch": params.batch, "variant": job.variant}
+    own = {**params.model_dump(include=_MAY_CHANGE), "planned_variant": job.variant}
     work = Work(storage.url, secrets.token_hex(4), {**job.settings, **own})
     changed = _name_changes(storage, parts, job)
     _reopen_incomplete(storage, parts, job)
@@ -182,7 +185,7 @@ def _name_changes(storage: Storage, parts: Sequence[str], job: Job) -> int:
 
 def _settings(params: BatchParams) -> dict[str, Any]:
     """Return the options on which the bytes or the files of a job depend, as JSON has them."""
-    settings = params.model_dump(mode="json", include=set(_SETTINGS))
+    settings = params.model_dump(mode="json", include=set(_SETTINGS)) | with_whole_paths(params.loading)
     adapters = [Adapter.parse(call) for call in params.adapter]
     settings["adapter"] = [f"{adapter.file.absolute()}:{adapter.scale!r}" for adapter in adapters]
     environment = os.environ.get("OMP_NUM_THREADS", "")

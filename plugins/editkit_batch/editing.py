@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import editkit
-from editkit import BadImage, EditkitError, load_once, model_stamps
+from editkit import BadImage, EditkitError
 
 from .changes import check_file, check_model
 from .digests import read_remote
+from .model_settings import ModelSettings
 from .remote import is_remote
 from .row_check import PlannedRow
 
 if TYPE_CHECKING:
-    from editkit import Backend, Result
-
-_MOST_MODELS = 2
+    from editkit import Result
 
 
 def kind_of(row: PlannedRow) -> tuple[str, str]:
@@ -40,7 +39,9 @@ def edit_rows(rows: Sequence[PlannedRow], settings: Mapping[str, Any]) -> Iterat
             places.append(place)
         except EditkitError as error:
             yield place, error
-    outcomes = editkit.edit_rows(calls, batch=max(1, len(calls)), exact=settings["exact"], cache=False)
+    together = {"batch": max(1, len(calls)), "exact": settings["exact"], "cache": False}
+    loading = {"device": settings["device"], **ModelSettings.of(settings).arguments}
+    outcomes = editkit.edit_rows(calls, **together, **loading)
     for number, outcome in outcomes:
         assert not isinstance(outcome, Inversion), "the plan has no operation that gives one"
         yield places[number], outcome
@@ -57,8 +58,7 @@ def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: listed[0] if len(listed) == 1 else listed for name, listed in images.items()}
     image = None if not sources else sources[0] if len(sources) == 1 else sources
     check_model(call, settings)
-    model = load(call["model"], tuple(settings["adapter"]), settings["device"], settings["dtype"])
-    return {"operation": call["operation"], "image": image, "model": model, **call["params"], **given}
+    return {"operation": call["operation"], "image": image, "model": call["model"], **call["params"], **given}
 
 
 def open_address(address: str, digest: str) -> str | bytes:
@@ -78,9 +78,3 @@ def _content(path: str) -> bytes:
         raise BadImage(
             f"image {path!r} cannot be read: {error.strerror}; it was there when the job was planned"
         ) from error
-
-
-@load_once(maxsize=_MOST_MODELS, stamps=lambda *arguments: model_stamps(*arguments[:2]))
-def load(name: str, adapters: tuple[str, ...], device: str | None, dtype: str | None) -> Backend:
-    """Return a model; each process keeps the latest until their files change."""
-    return editkit.load_model(name, device=device, dtype=dtype, adapters=adapters)

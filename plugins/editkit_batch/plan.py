@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editkit import Adapter, EditkitError, InvalidParameter, __version__
+from editkit import EditkitError, InvalidParameter, __version__
 
 from .extras import read_parquet, require_extra
 from .manifest import Manifest
+from .model_settings import ModelSettings
 from .row_check import PlannedRow, RowChecker
 from .storage import Storage
 
@@ -44,7 +45,7 @@ class Job:
     """Number of files of the plan."""
     version: str = __version__
     variant: Sequence[str] = ()
-    """Settings on which images depend, with the content of adapters, as they were when the job was planned."""
+    """Settings on which images depend, with the content of their files, as they were when the job was planned."""
 
     @property
     def parts(self) -> list[str]:
@@ -76,10 +77,11 @@ def read_job(storage: Storage) -> Job | None:
 def check_same_settings(job: Job, given: Mapping[str, Any], output: str) -> None:
     """Raise InvalidParameter if a folder belongs to a job with other settings or of another version of editkit."""
     for name, value in given.items():
-        if job.settings[name] != value:
+        planned = job.settings.get(name)
+        if planned != value:
             raise InvalidParameter(
-                f"{name}={value!r} is not allowed: the job in {output!r} was planned with {job.settings[name]!r}; give "
-                "that, or another output folder"
+                f"{name}={value!r} is not allowed: the job in {output!r} was planned with {planned!r}; give that, or "
+                "another output folder"
             )
     if job.version != __version__:
         raise InvalidParameter(
@@ -93,8 +95,9 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
 
     Two processes that plan the same job write the same files.
     """
-    variant = variant_of(settings)
-    checker = RowChecker(manifest.folder, settings["model"], variant)
+    models = ModelSettings.of(settings)
+    variant = models.variant
+    checker = RowChecker(manifest.folder, settings["model"], variant, models)
     seen, counts = SeenIds(), Counter[str]()
     repeated: list[PlannedRow] = []
 
@@ -121,12 +124,6 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
     job = Job(settings, manifest.digest(), *kinds, files, variant=variant)
     storage.write(JOB, json.dumps(dc.asdict(job), indent=1).encode())
     return job
-
-
-def variant_of(settings: Mapping[str, Any]) -> list[str]:
-    """Return the settings on which the images of a job depend beside its rows: dtype and content of adapters."""
-    dtype = [f"dtype {settings['dtype']}"] if settings["dtype"] else []
-    return dtype + [Adapter.parse(call).combined_identity("adapter") for call in settings["adapter"]]
 
 
 def in_groups(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -15,7 +15,6 @@ from editkit import (
     OperationSpec,
     UnknownName,
     check_params,
-    find_identity,
     models,
     operations,
     replace_paths,
@@ -23,6 +22,7 @@ from editkit import (
 
 from .digests import Digests, Place
 from .manifest import ManifestRow
+from .model_settings import ModelSettings
 from .remote import is_remote, local_path
 from .row_values import (
     MOST_KEPT,
@@ -68,13 +68,20 @@ class BadRow(EditkitError):
 class RowChecker:
     """Checks rows: operation, parameters, names, images and model.
 
-    ``variant`` holds the settings of the job on which images depend, such as the dtype; it is empty for the defaults.
+    ``variant`` is that of ``settings``, the options of the job with which models are loaded.
     """
 
-    def __init__(self, folder: str, model: str | None, variant: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: str,
+        model: str | None,
+        variant: Sequence[str] = (),
+        settings: ModelSettings = ModelSettings(),  # noqa: B008 (it is frozen)
+    ) -> None:
         self.folder = folder
         self.model = model
         self.variant = variant
+        self.settings = settings
         self.digests = Digests()
         self.operations = operations()
         self.models = models()
@@ -198,7 +205,7 @@ class RowChecker:
         """Return the name of a model, of a local one its absolute path, and the hash of its files."""
         if (model, operation) not in self._models:
             try:
-                label, identity = find_identity(model, operation=operation)
+                label, identity = self.settings.identify(model, operation)
                 label = str(Path(label).absolute()) if model is not None and Path(label).exists() else label
                 self._models[model, operation] = label, identity
             except EditkitError as error:

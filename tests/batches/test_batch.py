@@ -21,18 +21,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
 from editkit_batch.changes import check_file, check_model
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of, path_digest
-from editkit_batch.editing import edit_rows, load, open_address
+from editkit_batch.editing import edit_rows, open_address
 from editkit_batch.engines.dask_workers import DaskWorkers, check_versions
 from editkit_batch.manifest import Manifest
+from editkit_batch.model_settings import ModelSettings
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
-from editkit_batch.plan import SeenIds, variant_of
+from editkit_batch.plan import SeenIds
 from editkit_batch.row_check import RowChecker
 from editkit_batch.storage import Storage
 
@@ -42,6 +44,7 @@ from batches.part_work import double_or_end
 from editkit import BadImage, Cancelled, EditkitError, EngineOptions, WeightsUnavailable, WorkerEnded
 from editkit.cli import main
 from editkit.editing.recipe import read_recipe
+from editkit.testing.tiny import flux_folder
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -200,14 +203,16 @@ def test_an_image_that_changed_after_the_plan_is_refused(here: Path) -> None:
         open_address("a.png", "sha256:")
 
 
-def test_dtype_and_adapters_change_ids_but_not_seeds(here: Path) -> None:
+def test_options_of_models_change_ids_but_not_seeds(here: Path) -> None:
     manifest = Manifest(str(write([EDIT])))
     Path("lora.safetensors").write_bytes(b"first")
     settings: dict[str, Any] = {"dtype": None, "adapter": []}
     others = [{"dtype": "float16"}, {"adapter": ["lora.safetensors"]}, {"adapter": ["lora.safetensors:0.5"]}, {}]
-    variants = [variant_of(settings | one) for one in others]
+    others += [{"clip_skip": 1}, {"prediction": "sample"}, {"tiling": True}, {"clip_skip": 1, "tiling": True}]
+    variants = [ModelSettings.of(settings | one).variant for one in others]
     Path("lora.safetensors").write_bytes(b"second")
-    variants.append(variant_of(settings | others[1]))
+    variants.append(ModelSettings.of(settings | others[1]).variant)
+    assert ModelSettings.of(settings | {"offload": True}).variant == []
     rows = [next(RowChecker(manifest.folder, None, variant).check(manifest.rows())) for variant in variants]
     assert len({row.id for row in rows}) == len(rows)
     assert len({row.call for row in rows}) == 1
@@ -568,6 +573,60 @@ def test_a_model_that_changed_after_the_plan_is_refused(here: Path, tiny_folder:
         check_model(json.loads(row.call), settings)
 
 
+LOADED = ("--clip-skip", 1, "--tiling")
+
+
+@pytest.mark.slow
+def test_options_of_models_reach_the_edits(here: Path, tiny_folder: Path) -> None:
+    words = (
+        write([{**EDIT, "seed": 1, "model": str(tiny_folder)}]),
+        "--workers",
+        0,
+        "--threads",
+        torch.get_num_threads(),
+    )
+    for output, more in {"plain": (), "skipped": LOADED}.items():
+        assert run(*words, "-o", output, *more).exit_code == 0
+    (plain,), (skipped,) = (results(Path(output)) for output in ("plain", "skipped"))
+    assert plain["id"] != skipped["id"] and plain["sha256"] != skipped["sha256"]
+    ((_, result),) = editkit.edit_rows([{**EDIT, "seed": 1}], model=tiny_folder, clip_skip=1, tiling=True, cache=False)
+    assert isinstance(result, editkit.Result)
+    assert result.encoded(".png") == Path("skipped", skipped["output"]).read_bytes()
+
+
+def test_options_of_models_belong_to_the_job_and_are_checked_before_it(
+    here: Path, tiny_folder: Path, edited: list[str]
+) -> None:
+    flux = flux_folder(here / "flux")
+    words = (write([{**EDIT, "model": str(tiny_folder)}, {**EDIT, "model": str(flux)}]), "-o", "out", "--workers", 0)
+    for wrong, reason in {
+        ("--clip-skip", -1): "clip_skip=-1 is not allowed",
+        ("--vae", "lost.safetensors"): "vae 'lost.safetensors'",
+        ("--compile-mode", "default"): "has no use without compile=True",
+        ("--dtype", "float17"): "dtype='float17' is not allowed",
+    }.items():
+        ended = run(*words, *wrong)
+        assert (ended.exit_code, edited) == (1, []) and reason in ended.stderr, ended.stderr
+        assert not Path("out").exists()
+    ended = run(*words, *LOADED)
+    assert ended.exit_code == 2 and len(edited) == 1
+    assert "needs a model that supports it; the model" in results(Path("out"))[1]["error"]
+    assert run(*words).exit_code == 2
+    ended = run(*words, "--clip-skip", 2)
+    assert "clip_skip=2 is not allowed: the job in" in ended.stderr and "was planned with 1" in ended.stderr
+    assert run(*words, "--no-tiling").exit_code == 1
+
+
+def test_an_autoencoder_that_changed_since_the_plan_is_found(here: Path, tiny_folder: Path, edited: list[str]) -> None:
+    shutil.copytree(tiny_folder / "vae", "own")
+    words = (write([{**EDIT, "model": str(tiny_folder)}]), "-o", "out", "--workers", 0, "--vae", "own", "--json")
+    assert json.loads(run(*words).stdout)["changed"] == 0
+    with Path("own/config.json").open("a") as file:
+        file.write(" ")
+    ended = run(*words)
+    assert json.loads(ended.stdout)["changed"] == 1 and f"such as {str(here / 'own')!r}" in ended.stderr
+
+
 @pytest.mark.parametrize("outputs", ["files", "tar"])
 def test_errors_are_repeated_and_edits_kept(here: Path, edited: list[str], outputs: str) -> None:
     words = (write([*ROWS, {**EDIT, "image": "c.png"}]), "-o", "out", "--workers", 0, "--outputs", outputs)
@@ -884,14 +943,6 @@ def test_examples_of_clusters_have_valid_options(name: str) -> None:
     assert BatchParams.parse("batch", {name: value for name, value in options.items() if value not in (None, ())})
     if name.endswith(".yaml"):
         assert yaml.safe_load((DOCS / "how-to" / "batches" / name).read_text())["kind"] in ("Job", "RayJob")
-
-
-def test_a_worker_loads_a_model_anew_whose_files_change(tmp_path: Path) -> None:
-    folder = editkit.testing.stable_diffusion_folder(tmp_path / "model")
-    first = load(str(folder), (), None, None)
-    assert load(str(folder), (), None, None) is first
-    (folder / "unet" / "config.json").touch()
-    assert load(str(folder), (), None, None) is not first
 
 
 class DaskClient:

@@ -68,6 +68,11 @@ def test_engines_and_options_without_use_are_refused(rows: list[dict[str, Any]],
         list(editkit.run_batch(rows, engine="moon", workers=1))
     with pytest.raises(InvalidParameter, match="address"):
         editkit.run_batch(rows, address="head:6379")
+    for function in (editkit.run_batch, editkit.edit_rows):
+        with pytest.raises(InvalidParameter, match="has no argument 'clip_skpi'; did you mean 'clip_skip'"):
+            function(rows, clip_skpi=1)
+        with pytest.raises(InvalidParameter, match="clip_skip=-1"):
+            function(rows, clip_skip=-1)
     for wrong in ({"workers": -1}, {"workers": True}, {"workers": "2"}, {"workers": 1, "gpus": float("nan")}):
         with pytest.raises(InvalidParameter, match=" is not allowed: give a"):
             editkit.run_batch(rows, **wrong)

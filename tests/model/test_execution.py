@@ -28,7 +28,8 @@ from editkit.cli import main
 from editkit.literals import AttentionBackend
 from editkit.model.capabilities import execution_of
 from editkit.model.execution import in_use
-from editkit.model.loading import cached_model, check_execution
+from editkit.model.finding import check_execution
+from editkit.model.loading import cached_model
 from editkit.testing import ToyBackend, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, random_latents, sample_image
 from editkit.testing.tiny import (

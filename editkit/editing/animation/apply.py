@@ -13,7 +13,7 @@ from ...errors import InvalidParameter, MissingCapability
 from ...model.backend import Backend
 from ...model.batching import run_in_lock_step
 from ...model.calls.combined import evaluate_all
-from ...model.loading import resolve_model
+from ...model.loading import resolve_model, split_options
 from ...registry.arguments import check_arguments
 from ...registry.registry import installed
 from ...report import AnimationReport, Report
@@ -21,7 +21,6 @@ from ...sampling.params import DrawingParams
 from ...sampling.progress import Progress, with_watcher, wrapping
 from ..apply import cancellable
 from ..framing.following import FollowedSubject
-from ..many.apply_all import split_options
 from ..many.lock_step import bind_request
 from ..recipe import AnimationRecipe, Recipe
 from ..steps.tracking import steps_together

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses as dc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import InvalidParameter
 from ...model.backend import Backend
-from ...model.execution import ExecutionOptions
-from ...model.loading import resolve_model
-from ...model.options import LoadingOptions
+from ...model.loading import resolve_model, split_options
 from ...registry.arguments import check_arguments
 from ...registry.registry import Registry, installed
 from ...sampling.progress import Progress
@@ -68,16 +65,6 @@ def _check(registry: Registry, number: int, row: EditRow) -> CheckedRow:
     checked = CheckedRow.check(registry, number, row).with_images(registry)
     checked.open(registry)
     return checked
-
-
-def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split arguments into those of :func:`resolve_model` and the operation's parameters."""
-    params = dict(given)
-    flags = {field.name: params.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in params}
-    chosen = {field.name: params.pop(field.name) for field in dc.fields(LoadingOptions) if field.name in params}
-    defaults: dict[str, Any] = {"device": None, "dtype": None, "adapters": ()}
-    loading = {name: params.pop(name, default) for name, default in defaults.items()}
-    return {**loading, "execution": ExecutionOptions(**flags), "options": LoadingOptions.of(**chosen)}, params
 
 
 def pair_with_seeds(

@@ -11,7 +11,7 @@ import torch
 from ...errors import EditkitError, PluginFailure
 from ...inversion.inversion import Inversion
 from ...model.backend import Backend
-from ...model.loading import resolve_model
+from ...model.loading import loading_arguments, resolve_model
 from ...registry.arguments import check_arguments
 from ...registry.registry import Registry, installed
 from ...sampling.progress import Progress
@@ -43,14 +43,17 @@ def edit_rows(
     batch: int = BATCH,
     exact: bool = True,
     cache: bool = True,
+    **options: Any,
 ) -> Iterator[tuple[int, Result | Inversion | EditkitError]]:
     """Edit rows of any operations and yield the number of each row, from 0, with its Result or its EditkitError.
 
     A row is an :class:`EditRow`, or a mapping with ``operation`` and, as far as the edit has them, ``image``, ``seed``,
     ``model`` and the operation's parameters by name: ``{"operation": "img2img", "image": "a.png", "strength": 0.5}``.
-    ``model`` is that of rows without one; models that are named are loaded with ``device`` and ``dtype``. ``invert``
-    yields an Inversion. No row raises: a wrong name, a missing image or a model that fails is the error of its row, and
-    the others go on. An exception of the iterator ``rows`` itself is raised after the rows before it are edited.
+    ``model`` is that of rows without one; models that are named are loaded with ``device``, ``dtype`` and ``options``,
+    which are ``adapters`` and all other arguments of :func:`load_model`. ``invert`` yields an Inversion.
+
+    No row raises: a wrong name, a missing image or a model that fails is the error of its row, and the others go on. An
+    exception of the iterator ``rows`` itself is raised after the rows before it are edited.
 
     ``rows`` is read as far as needed; images are opened in their turn, and ``batch`` rows at most have theirs open. A
     file that has changed since its row was read is the error of its row.
@@ -64,10 +67,12 @@ def edit_rows(
     rows as there are, which saves time where few rows have images of one size.
     """
 
-    def load(own: Any, operation: str) -> Backend:
-        return resolve_model(model if own is None else own, device, dtype, operation=operation)
+    loading = loading_arguments({"device": device, "dtype": dtype, **options}, "edit_rows")
 
-    yield from edit_rows_by(load, rows, batch=batch, exact=exact, cache=cache)
+    def load(own: Any, operation: str) -> Backend:
+        return resolve_model(model if own is None else own, **loading, operation=operation)
+
+    return edit_rows_by(load, rows, batch=batch, exact=exact, cache=cache)
 
 
 def edit_rows_by(

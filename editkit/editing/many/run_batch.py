@@ -15,7 +15,7 @@ from ...errors import EditkitError, InvalidParameter
 from ...inversion.inversion import Inversion
 from ...libraries import reason_of
 from ...model.backend import Backend
-from ...model.loading import resolve_model
+from ...model.loading import loading_arguments, resolve_model
 from ...registry.arguments import check_arguments
 from ...registry.engines import EngineOptions, WorkerEnded, Workers
 from ...registry.listing import build_engine
@@ -39,14 +39,15 @@ def run_batch(
     dtype: str | torch.dtype | None = None,
     batch: int = BATCH,
     exact: bool = True,
+    **options: Any,
 ) -> Iterator[Outcome]:
     """Edit rows by the workers of an engine, and yield the outcome of each row in the order of the rows.
 
-    Rows, ``model``, ``device``, ``dtype``, ``batch``, ``exact`` and the outcomes are those of :func:`edit_rows`, and
-    with ``exact`` every engine gives the same bits. ``engine`` is a registered one: ``local`` edits in this process, or
-    in as many as ``workers``; the others start ``workers`` or connect to the cluster at ``address``, and ``gpus`` is
-    the share of a GPU of each. A row that ends its worker has WorkerEnded as its outcome. Processes of this machine
-    import the script that starts them, so there the call stands under ``if __name__ == "__main__":``.
+    Rows, outcomes and the arguments from ``model`` on are those of :func:`edit_rows`, and with ``exact`` every engine
+    gives the same bits. ``engine`` is a registered one: ``local`` edits in this process, or in as many as ``workers``;
+    the others start ``workers`` or connect to the cluster at ``address``, and ``gpus`` is the share of a GPU of each. A
+    row that ends its worker has WorkerEnded as its outcome. Processes of this machine import the script that starts
+    them, so there the call stands under ``if __name__ == "__main__":``.
 
     Rows for other processes are pickled in parts of ``batch`` rows, so all of them are read first, and models are given
     by name. A job with more rows than fit into memory, or that has to go on after an interruption, is one for the
@@ -55,12 +56,13 @@ def run_batch(
     """
     if engine == "local" and not workers:
         EngineOptions(address=address, gpus=gpus).refuse_cluster("local")
-        return _in_order(edit_rows(rows, model=model, device=device, dtype=dtype, batch=batch, exact=exact))
+        return _in_order(edit_rows(rows, model=model, device=device, dtype=dtype, batch=batch, exact=exact, **options))
     if not isinstance(model, str | os.PathLike | None):
         raise InvalidParameter(f"model {model.name!r} is in memory and cannot go to other processes: give its name")
-    work = _PartWork(None if model is None else os.fspath(model), device, dtype, batch, exact)
-    options = EngineOptions(workers=workers, address=address, gpus=gpus)
-    return _in_order(_run_parts(list(rows), engine, options, work))
+    loading = loading_arguments({"device": device, "dtype": dtype, **options}, "run_batch")
+    work = _PartWork(None if model is None else os.fspath(model), loading, batch, exact)
+    own = EngineOptions(workers=workers, address=address, gpus=gpus)
+    return _in_order(_run_parts(list(rows), engine, own, work))
 
 
 @dc.dataclass(frozen=True)
@@ -68,8 +70,8 @@ class _PartWork:
     """Edits the rows of a part in a worker, which keeps its latest models."""
 
     model: str | None
-    device: str | int | torch.device | None
-    dtype: str | torch.dtype | None
+    loading: Mapping[str, Any]
+    """Arguments of resolve_model."""
     batch: int
     exact: bool
 
@@ -80,7 +82,7 @@ class _PartWork:
         return [(first + number, outcome) for number, outcome in outcomes]
 
     def _load(self, own: Any, operation: str) -> Backend:
-        return resolve_model(self.model if own is None else own, self.device, self.dtype, operation=operation)
+        return resolve_model(self.model if own is None else own, **self.loading, operation=operation)
 
 
 def _write_part(first: int, rows: Sequence[Any]) -> str:
