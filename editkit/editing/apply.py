@@ -33,7 +33,7 @@ from ..sampling.usual import usual_of, with_usual
 from .capabilities import check_capabilities, unnoticed_distillation
 from .framing.frame import Framing, frame_session
 from .masks.automatic import mask_by_prompts
-from .masks.of_controls import masks_of_controls
+from .masks.of_controls import masks_of_controls, warn_of_missed_masks
 from .opening import open_session
 from .outcome import Contract, Edit, PixelEdit
 from .request import Request, prepare
@@ -123,6 +123,7 @@ def execute(
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
         warn_of_no_change(session, outcome, frames)
+        warn_of_missed_masks(region)
     report = build_report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched, mask, masks_of_controls(region, framing))
 

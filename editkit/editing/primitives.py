@@ -186,7 +186,7 @@ def sample_from_inversion(
     change = session.latent_mask if change is None else change
     if change is not None:
         controls.append(SourceBranchChangeMap(change, record.path, shares))
-    guidance = condition if isinstance(condition, Guidance) else session.guided(condition, len(x), record.path)
+    guidance = condition if isinstance(condition, Guidance) else session.guided_edit(condition, len(x), record.path)
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
     attached = session.attached(record.path)
     changing = [*attached, *(control for control in controls if control.changes_model)]

@@ -225,6 +225,13 @@ class Session(EncodesSources, TracksLoops, AttachesControls):
         parts = guidance_parts(self.model, condition, lambda: self._negative(condition, rows), scale, beside)
         return self.weighted(*parts, path)
 
+    def guided_edit(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:
+        """Return :meth:`guided` for rows of an edit, and warn of parameters without effect on them."""
+        guidance = self.guided(condition, rows, path)
+        usual = usual_of(self.model, self.registry.specs["models"])
+        self.usage.warn(*idle_guidance(self.drawing, usual, guidance))
+        return guidance
+
     def at_guidance_scale(self, condition: Condition, rows: int, scale: float) -> Condition | None:
         """Return the condition of ``rows`` rows under which one evaluation is guided; None if it takes several."""
         return condition_at_scale(self.model, condition, lambda: self._negative(condition, rows), scale)
@@ -270,10 +277,7 @@ class Session(EncodesSources, TracksLoops, AttachesControls):
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
         self.detail.record_start(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
-        denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
-        if denoise is not condition:
-            usual = usual_of(self.model, self.registry.specs["models"])
-            self.usage.warn(*idle_guidance(self.drawing, usual, denoise))
+        denoise = condition if isinstance(condition, Guidance) else self.guided_edit(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         self.undivided = any(control.changes_model and not control.divisible for control in controls)
         with attach_all(self.model, controls, path, sources or [None] * len(x)):

@@ -22,7 +22,7 @@ from editkit import (
 )
 
 from . import ConsistEditParams, MutualAttentionParams, PlugAndPlayParams
-from .interval import warn_if_idle
+from .interval import warn_if_idle, warn_if_zero
 
 _BLOCKS = (("up_blocks.1.resnets.1", "up_blocks.2"), ("up_blocks.0.resnets.1", "up_blocks.1"))
 """Residual blocks whose features are taken, that of the paper and that of networks of two levels, and the block behind
@@ -42,6 +42,7 @@ def plug_and_play(params: PlugAndPlayParams) -> Callable[[Session, SamplingPath]
                 f"plug-and-play:features={params.features:g} has no effect: the network has no residual block to take "
                 "them from"
             )
+        warn_if_zero(session, "plug-and-play", features=params.features, queries=params.queries)
         return made
 
     return control
@@ -63,6 +64,8 @@ def consist_edit(params: ConsistEditParams) -> Callable[[Session, SamplingPath],
     def control(session: Session, path: SamplingPath) -> Control:
         if session.latent_mask is None and "content" in params.model_fields_set:
             session.usage.warn(f"consist-edit:content={str(params.content).lower()} has no effect: there is no mask")
+        if session.latent_mask is None or not params.content:
+            warn_if_zero(session, "consist-edit", structure=params.structure)
         return ConsistEdit(params, session.latent_mask if params.content else None)
 
     return control

@@ -39,7 +39,7 @@ from editkit import (
 )
 
 from . import LeditsParams
-from .interval import warn_if_idle
+from .interval import warn_if_idle, warn_if_zero
 
 _ATTENTION_ALONE = 0.8
 """Share of the training timesteps above which the difference is left out of the mask, as in the authors' code."""
@@ -52,6 +52,7 @@ def ledits(params: LeditsParams) -> Callable[[Session, SamplingPath], Control]:
         places: Sequence[int] = ()
         if params.mask in ("both", "attention"):
             places = [word.place for word in require(session.model, SupportsAttention).words(params.edit)]
+        warn_if_zero(session, f"ledits:edit={params.edit}", scale=params.scale)
         warn_if_idle(session, f"ledits:edit={params.edit}", path, params.start, params.end)
         return Ledits(params, session, places)
 

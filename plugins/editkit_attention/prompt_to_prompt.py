@@ -22,6 +22,7 @@ from editkit import (
 
 from . import PromptToPromptParams
 from .alignment import Alignment, align, word_factors
+from .interval import warn_if_zero
 
 _MOST_PLACES = 32**2
 """Most image tokens whose attention to each other is kept: maps of larger grids hold details of the source."""
@@ -37,6 +38,8 @@ def prompt_to_prompt(params: PromptToPromptParams) -> Callable[[Session, Samplin
         source, target = (str(getattr(session.params, name)) for name in ("source", "target"))
         words = backend.words(source), backend.words(target)
         word_factors(params.weights, words[1], 1)  # a word that is not there is an error before the inversion
+        if not params.weights:
+            warn_if_zero(session, "prompt-to-prompt", words=params.words, places=params.places)
         return PromptToPrompt(params, *words, (source, target))
 
     return control

@@ -9,12 +9,14 @@ from torch import Tensor
 from editkit import AttentionControl, AttentionInputs, Control, InvalidParameter, SamplingPath, Session, steps_between
 
 from . import ValueInjectionParams
+from .interval import warn_if_zero
 
 
 def value_injection(params: ValueInjectionParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the control ``value-injection``."""
 
     def control(session: Session, path: SamplingPath) -> Control:
+        warn_if_zero(session, "value-injection", share=params.share)
         if params.share > 0 and not _steps(params, path):
             session.usage.warn(
                 f"value-injection has no effect: the share {params.share:g} of {len(path) - 1} steps is less than one"

@@ -34,6 +34,9 @@ MAX_VALUES_PER_CALL = 2**17
 _ACTIVATIONS_PER_LATENT = 8192
 """Estimated activation values per latent value, which bound the size of a network call on a GPU."""
 
+WHOLE = 1e-6
+"""Difference of a share of the steps to whole ones that is rounding of binary fractions."""
+
 
 class EditFriendly(Inverter):
     """Noise the image independently at every point, then solve for DDPM's noise in between (arXiv 2304.06140).
@@ -52,10 +55,15 @@ class EditFriendly(Inverter):
         return steps if self.skip == 1 else min(round(self.skip * steps), steps - 1)
 
     def idle_options(self, path: SamplingPath) -> Iterator[str]:
-        if self.skip and not self.first_step(path):
+        first, steps = self.first_step(path), len(path) - 1
+        if self.skip and not first:
             yield (
-                f"edit-friendly:skip={self.skip:g} has no effect: that share of {len(path) - 1} steps is less than "
-                "one; take more steps"
+                f"edit-friendly:skip={self.skip:g} has no effect: that share of {steps} steps is less than one; take "
+                "more steps"
+            )
+        elif abs(self.skip * steps - first) > WHOLE:
+            yield (
+                f"edit-friendly:skip={self.skip:g} follows the source for {first} of {steps} steps, as steps are whole"
             )
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:

@@ -188,6 +188,17 @@ def test_every_edit_has_a_mask_of_the_image_where_it_acts(tiny_model: Any, tiny_
     assert [np.asarray(Image.open(tmp_path / f"out-{n}.png")).any() for n in (1, 2, 3)] == [True, True, False]
 
 
+def test_an_edit_whose_own_mask_misses_the_painted_one_is_named(tiny_model: Any) -> None:
+    call = "ledits:edit=red,mask=difference"
+    given = {"model": tiny_model, "prompt": "a pear", "strength": 0.5, "steps": 2, "seed": 0, "attach": [call]}
+    image = Image.fromarray(IMAGE[:32, :32])
+    own = np.asarray(editkit.apply("img2img", image, **given).masks_of_controls[call])
+    for missed, marked in ((True, own == 0), (False, np.tri(32, k=30, dtype=bool))):
+        mask = Image.fromarray(255 * marked.astype(np.uint8))
+        warnings = editkit.apply("img2img", image, mask=mask, **given).report.warnings
+        assert any("the mask that it finds marks nothing inside the mask" in text for text in warnings) == missed
+
+
 def test_masks_by_attention_need_a_model_with_attention() -> None:
     toy = editkit.testing.ToyBackend()
     with pytest.raises(MissingCapability, match="attention"):

@@ -102,6 +102,8 @@ def test_guidance_by_one_estimate_is_named(more: dict[str, Any], named: str) -> 
     warnings = edit("img2img", **more).report.warnings
     assert [warning for warning in warnings if warning.startswith(named)]
     assert edit("img2img", guidance=5.0, negative_prompt="blue", guidance_rescale=0.5).report.warnings == ()
+    inverted = edit("prompt-edit", guidance=0.0, guidance_rescale=0.5).report.warnings
+    assert [text for text in inverted if text.startswith("guidance_rescale=0.5 has no effect: guidance is 0")]
 
 
 @pytest.mark.parametrize("inverter", ["null-text:inner=1", "negative-prompt"])

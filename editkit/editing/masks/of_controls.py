@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -31,6 +33,26 @@ def masks_of_controls(session: Session, framing: Framing | None) -> dict[str, Im
         name = call if number == 1 else f"{call} ({number})"
         masks[name] = mask_image(framing.whole_mask(mask) if framing else mask)
     return masks
+
+
+def warn_of_missed_masks(session: Session) -> None:
+    """Warn of controls that act inside a mask of their own which marks nothing of what the edit changes."""
+    for place, call in _finding(session).items():
+        reached = list(_reach(session, place))
+        if reached and not any(reached):
+            where = "" if session.mask is None else " inside the mask of the edit"
+            session.usage.warn(f"attach={call!r} has no effect: the mask that it finds marks nothing{where}")
+
+
+def _reach(session: Session, place: int) -> Iterator[bool]:
+    """Yield whether a mask that a control found marks a place that its session changes."""
+    for controls in session.controls.values():
+        mask = controls[place].found_mask()
+        if mask is not None:
+            change = session.latent_mask
+            yield bool((mask if change is None else mask * change.to(mask)).any())
+    for region, _ in session.regions:
+        yield from _reach(region, place)
 
 
 def _finding(session: Session) -> dict[int, str]:
