@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import io
+import math
+import re
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,10 +32,10 @@ from .sources import (
 )
 from .stored.arrays import array_to_stored
 from .stored.decoding import decode
-from .stored.deep import has_deep_planes
+from .stored.deep import has_deep_planes, is_deep_pnm
 from .stored.image import INFO_KEY, StoredImage
 from .stored.kinds import begins_as, is_png_of_ios, remedy_of_frames, text_in_place, unread_kind
-from .stored.tiff import is_preview, unread_compression, unread_layout
+from .stored.tiff import is_preview, signed_pixels, unread_compression, unread_layout
 
 _HAS_AVIF = features.check("avif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if _HAS_AVIF else []))
@@ -151,6 +153,10 @@ def _check_still(image: Image.Image, data: bytes, argument: str, name: str) -> N
             f"{name} begins with a preview of {format_size(image.size)} pixels, as raw photographs do: develop it with "
             "a raw converter, and save it as a 16-bit PNG or TIFF"
         )
+    if signed := signed_pixels(image):
+        raise BadImage(f"{name} cannot be read: it is a TIFF with {signed}, which is not read; save it as PNG")
+    if _has_further_pnm(image, data):
+        raise BadImage(f"{name} holds several images: only still images are allowed here; save one image as PNG")
     # Cameras store a preview or a second view behind the photo (MPO); the first image is the photo.
     if not getattr(image, "is_animated", False) or getattr(image, "format", None) == "MPO":
         return
@@ -159,3 +165,14 @@ def _check_still(image: Image.Image, data: bytes, argument: str, name: str) -> N
     count = getattr(image, "n_frames", 1) if is_counted else "several"
     advice = "save one page as PNG" if image.format == "TIFF" else remedy_of_frames(argument, str(image.format))
     raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; {advice}")
+
+
+def _has_further_pnm(image: Image.Image, data: bytes) -> bool:
+    """Whether another image begins behind the pixels of an opened binary PNM file, as Netpbm's programs allow."""
+    depths = {b"P4": 1 / 8, b"P5": 1, b"P6": 3}
+    tiles = getattr(image, "tile", None)
+    if image.format != "PPM" or not tiles or data[:2] not in depths:
+        return False
+    width, height = image.size
+    row = math.ceil(width * depths[data[:2]]) * (2 if is_deep_pnm(tiles[0][3]) else 1)
+    return bool(re.match(rb"P[1-7]\s", data[tiles[0][2] + height * row :].lstrip()))

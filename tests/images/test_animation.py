@@ -48,6 +48,7 @@ def test_frames_times_and_plays_survive(suffix: str, mode: str) -> None:
     assert (opened.plays, opened.suffix) == (3, ".png" if suffix == ".APNG" else suffix)
     for before, after in zip(source.frames, opened.frames, strict=True):
         assert np.array_equal(shown(before), shown(after))
+        assert after.mode == mode  # a replay takes a lossless copy in another format
 
 
 @pytest.mark.parametrize("plays", [0, 1, 2])

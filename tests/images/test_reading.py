@@ -294,6 +294,7 @@ def test_tiff_of_deep_planes_is_refused() -> None:
     [
         ((32, 32, 32), 2, {339: (3, 3, 3)}, "pixels of RGB, 32-bit floating-point, which is not read"),
         ((16, 16), 1, {338: 2}, "pixels of grey with alpha, 16-bit unsigned, which is not read"),
+        ((8,), 1, {339: (2,)}, "pixels of grey, 8-bit signed, which is not read"),
         ((16,), 32803, {}, "the values of a camera's sensor, a raw photograph"),
         ((8, 8, 8), 2, {259: 34887}, "the compression LERC"),
     ],
@@ -303,6 +304,15 @@ def test_layout_of_a_tiff_that_is_not_read_is_named(
 ) -> None:
     with pytest.raises(BadImage, match=words):
         open_image(tiff(bytes(32 * sum(bits) // 8), bits, photometric, tags=tags))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "I;16"])
+def test_several_images_in_one_pnm_file_are_refused(mode: str) -> None:
+    file = io.BytesIO()
+    Image.new(mode, (9, 5)).save(file, "PPM")
+    assert open_image(file.getvalue() + b"\n").size == (9, 5)
+    with pytest.raises(BadImage, match="holds several images"):
+        open_image(2 * file.getvalue())
 
 
 def test_preview_at_the_begin_of_a_raw_photograph_is_not_taken_for_it() -> None:

@@ -140,6 +140,14 @@ def test_colour_space_without_profile_is_named(codes: tuple[int, int], words: st
         assert words is None or words in notes[0]
 
 
+def test_narrow_range_of_a_png_is_named() -> None:
+    plain, chunk = io.BytesIO(), PngImagePlugin.PngInfo()
+    Image.fromarray(levels()).save(plain, "PNG")
+    chunk.add(b"cICP", bytes((1, 13, 0, 0)))
+    (note,) = open_stored(insert_png_chunks(plain.getvalue(), None, chunk)).notes
+    assert "levels of the narrow range" in note
+
+
 def test_deep_png_of_rare_kinds_keeps_its_levels() -> None:
     grey, colour = levels(depth=16, channels=2), levels(depth=16)
     stored = open_stored(deep_png(4, grey))

@@ -155,8 +155,7 @@ def _composed(parts: list[Part], image: Image.Image, name: str) -> Iterator[tupl
 
     orientation = orientation_of(image)
     for part, levels in zip(parts, compose(parts, image.size, decode_part, name), strict=True):
-        is_opaque = bool((levels[..., 3] == decoded[-1].maximum).all())
-        upright = turn_upright(levels[..., :3] if is_opaque else levels, orientation)
+        upright = turn_upright(_without_full_alpha(levels, decoded[-1].maximum), orientation)
         yield dc.replace(decoded[-1], levels=upright, turned=keeps_size(orientation, upright)), part.milliseconds
 
 
@@ -164,7 +163,14 @@ def _decoded(image: Image.Image, name: str) -> Iterator[tuple[StoredImage, float
     """Yield the frames of an opened file as Pillow decodes them, and their times."""
     for frame in ImageSequence.Iterator(image):
         frame.load()
-        yield decode(frame.copy(), b"", name, use_profile=True), float(frame.info.get("duration", 0))
+        stored = decode(frame.copy(), b"", name, use_profile=True)
+        shown = dc.replace(stored, levels=_without_full_alpha(stored.levels, stored.maximum))
+        yield shown, float(frame.info.get("duration", 0))
+
+
+def _without_full_alpha(levels: Levels, white: int) -> Levels:
+    """Return levels (H, W, 3 or 4) without an alpha channel that is full: a lossless copy is the same in any format."""
+    return levels[..., :3] if levels.shape[2] == 4 and bool((levels[..., 3] == white).all()) else levels
 
 
 def _plays(image: Image.Image) -> int:

@@ -32,8 +32,15 @@ def is_deep_file(image: Image.Image) -> bool:
     if isinstance(arguments, str):
         return ";16" in arguments
     if image.format == "PPM":
-        return isinstance(arguments[-1], int) and arguments[-1] > 255
+        return is_deep_pnm(arguments)
     return bool(arguments) and ";16" in str(arguments[0])
+
+
+def is_deep_pnm(arguments: str | tuple[object, ...]) -> bool:
+    """Whether the levels of an opened PNM file have two bytes each, by the arguments of its decoder in Pillow."""
+    if isinstance(arguments, str):
+        return ";16" in arguments
+    return isinstance(arguments[-1], int) and arguments[-1] > 255
 
 
 def has_deep_channel(image: Image.Image) -> bool:

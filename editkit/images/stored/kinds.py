@@ -116,6 +116,8 @@ def unread_colour_space(data: bytes) -> str | None:
         if start < 0:
             return _gamma_and_primaries(header.partition(b"IDAT")[0])
         codes = tuple(header[start + 8 : start + 10])
+        if header[start + 11 : start + 12] == b"\0":
+            return "levels of the narrow range"
     elif data[4:8] == b"ftyp":
         start = header.find(b"colrnclx")
         codes = tuple(header[start + 9 : start + 13 : 2]) if start >= 0 else ()

@@ -62,6 +62,14 @@ def unread_compression(tags: Mapping[int, Any]) -> str | None:
     return f"the compression {_COMPRESSIONS.get(number, number)}"
 
 
+def signed_pixels(image: Image.Image) -> str | None:
+    """Return what an opened TIFF holds if its 8-bit levels are signed, which Pillow ignores; None otherwise."""
+    tags = getattr(image, "tag_v2", None) or {}
+    if max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8 or 2 not in tags.get(TiffImagePlugin.SAMPLEFORMAT, ()):
+        return None
+    return _pixels(tags, tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0))
+
+
 def is_preview(image: Image.Image, data: bytes) -> bool:
     """Whether the image of a TIFF that is opened is a small version of another one in the file, as in a raw photograph.
 
