@@ -167,16 +167,18 @@ def in_use(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_mode(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and in the dtype of each tensor, whatever mode of torch the caller has chosen.
+    """Compute without gradients, in the dtype and on the device of each tensor, whatever the caller has set in torch.
 
-    Results in autocast differ from those that the report and a replay state, and weights that are loaded in inference
-    mode could not be used outside it.
+    Results in autocast differ from those that the report and a replay state, weights that are loaded in inference mode
+    could not be used outside it, and networks create tensors on the CPU and move them.
     """
     import torch
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         for kind in sorted({"cpu", device.type} - {"meta"}):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

@@ -258,6 +258,22 @@ def test_the_default_device_of_torch_changes_no_pixel() -> None:
         assert pixels() == before
 
 
+@pytest.mark.slow
+def test_the_default_device_of_torch_changes_neither_a_loaded_model_nor_its_pixels(tmp_path: Path) -> None:
+    """Networks of diffusers and transformers create tensors on it."""
+    folder, source = stable_diffusion_folder(tmp_path), noise((24, 16))
+
+    def edit(model: editkit.Backend) -> bytes:
+        words = {"source": "red", "target": "blue"}
+        result = editkit.apply("prompt-edit", source, model=model, steps=2, seed=1, cache=False, **words)
+        return bytes(result.image.tobytes())
+
+    model = editkit.load_model(folder)
+    before = edit(model)
+    with torch.device("meta"):
+        assert edit(model) == edit(editkit.load_model(folder)) == before
+
+
 def test_a_mask_of_any_kind_replays_as_it_was_read(tiny_model: editkit.Backend, tmp_path: Path) -> None:
     source, strokes = noise((24, 18), "RGB"), Image.new("RGBA", (24, 18))
     strokes.paste((0, 0, 0, 255), (3, 4, 15, 11))
