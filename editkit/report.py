@@ -79,7 +79,7 @@ class Report:
     """``vae_psnr`` at the size at which the model works."""
     recon_psnr_working: float | None = None
     """``recon_psnr`` at the size at which the model works."""
-    frame: dict[str, int] | None = None
+    frame: dict[str, int] | None = dc.field(default=None, hash=False)
     """Square that was edited in the model's frame: left, top and side in pixels of the source, and mirrored, 0 or 1;
     None if the whole image was edited."""
     adapters: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class Report:
     """Share of the source's pixels whose visible change the gate left out; None without a gate."""
     accelerator: str | None = None
     """Library that evaluated the network in place of torch, with its version and precision."""
-    params: dict[str, Any] = dc.field(default_factory=dict)
+    params: dict[str, Any] = dc.field(default_factory=dict, hash=False)
     """All parameters of the operation as used."""
     warnings: tuple[str, ...] = ()
     """Warnings, one sentence each."""

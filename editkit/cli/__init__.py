@@ -7,12 +7,13 @@ import gc
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..errors import UnknownName, did_you_mean
+from ..errors import EditkitError, UnknownName, did_you_mean
 from ..registry.registry import installed
 from ..version import __version__
 from .errors import report_error
@@ -55,6 +56,7 @@ class Commands(click.Group):
         if sys.stdout is None:
             sys.stdout = ClosedOutput()
         try:
+            _check_current_folder()
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (click.Abort, Exception) as error:
             status = report_error(error)
@@ -115,6 +117,14 @@ class Commands(click.Group):
         if registry.failures:
             formatter.write_paragraph()
             formatter.write_text(f"{len(registry.failures)} plugin problem(s): see 'editkit plugins'.")
+
+
+def _check_current_folder() -> None:
+    """Raise EditkitError in a folder that was deleted, where torch's libraries end the process."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise EditkitError("the current folder cannot be read; was it deleted? Change to another one") from None
 
 
 def _reduce_gc() -> None:

@@ -85,7 +85,7 @@ def current_rows() -> tuple[CallRow, ...]:
     return _ROWS.get()
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class AttentionInputs:
     """Inputs of one attention: queries, keys and values (B, heads, tokens, d), and the function that attends."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..inversion.inversion import Inversion
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class Edit:
     """Result of an operation in latents, with their relation to the source images."""
 
@@ -39,7 +39,7 @@ class Edit:
         return not torch.allclose(self.latents, self.reconstructed, rtol=0, atol=1e-3)
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class PixelEdit:
     """Result of an operation in pixels, for operations that work on regions of the image."""
 

@@ -36,7 +36,7 @@ class Pipeline:
     Raises an EditkitError on construction if an operation or a parameter is wrong.
     """
 
-    steps: Sequence[tuple[str, Mapping[str, Any]]]
+    steps: Sequence[tuple[str, Mapping[str, Any]]] = dc.field(hash=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, Sequence) or not self.steps:

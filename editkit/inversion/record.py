@@ -21,7 +21,7 @@ class _Extras(dict[str, Tensor]):
         raise BadFile(f"the inversion has no tensor {name!r}: it is damaged, or of another inverter; make it again")
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class InversionRecord:
     """Latents and extra tensors recorded by the inversion of S sources."""
 

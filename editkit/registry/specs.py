@@ -73,7 +73,7 @@ class OperationSpec(Spec):
     gives: Literal["image", "inversion"] = "image"
     size: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
     """Function from parameters and source size (width, height) to the result size; None keeps the source size."""
-    example: Mapping[str, Any] = dc.field(default_factory=dict)
+    example: Mapping[str, Any] = dc.field(default_factory=dict, hash=False)
     """Parameters for trying the operation, if required ones have no obvious value or the defaults change nothing."""
     usage: str = ""
     """Example in the help: the words after the command's name."""
@@ -128,7 +128,7 @@ class ModelFacts:
     multiple: int | None = None
     needs_image: bool = False
     """Whether the model samples nothing without an image that it edits."""
-    usual: Mapping[str, Any] = dc.field(default_factory=dict)
+    usual: Mapping[str, Any] = dc.field(default_factory=dict, hash=False)
     """Usual settings by parameter."""
     warnings: tuple[str, ...] = ()
 
@@ -189,7 +189,7 @@ class ModelSpec(Spec):
     """True for the model that is used if none is named."""
     default_for: frozenset[str] = frozenset()
     """Operations that use it instead of the default model."""
-    defaults: Mapping[str, float] = dc.field(default_factory=dict)
+    defaults: Mapping[str, float] = dc.field(default_factory=dict, hash=False)
     """Defaults of parameters that the user does not set, for the operations of ``default_for``, or for all if it names
     none; see :attr:`editkit.DrawingParams.from_model`."""
     frame: Frame | None = None

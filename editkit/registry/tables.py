@@ -30,11 +30,11 @@ class Estimate:
 class Table:
     """Rows with equal columns, and values that hold for all of them."""
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]] = dc.field(hash=False)
     """Values by column; every row has all columns."""
-    about: Mapping[str, Any] = dc.field(default_factory=dict)
+    about: Mapping[str, Any] = dc.field(default_factory=dict, hash=False)
     """Values that hold for all rows, by name."""
-    more: Mapping[str, Sequence[Mapping[str, Any]]] = dc.field(default_factory=dict)
+    more: Mapping[str, Sequence[Mapping[str, Any]]] = dc.field(default_factory=dict, hash=False)
     """Further rows with other columns, by title."""
     exit_status: int = 0
     """Exit status of the command: 2 if some of its inputs failed."""

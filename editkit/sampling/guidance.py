@@ -22,7 +22,7 @@ from .guidance_rules import CombineEstimates, combine_predictions, weighted_sum
 from .params import DrawingParams
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class Guidance:
     """Weighted sum of the estimates under several conditions; the weights add to 1.
 

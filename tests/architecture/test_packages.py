@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses as dc
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -93,6 +95,18 @@ def test_public_names_are_sorted_and_importable() -> None:
     for name in editkit.__all__:
         assert getattr(editkit, name) is not None
     assert dir(editkit) == list(editkit.__all__)
+
+
+def test_public_values_have_a_hash_and_those_that_hold_tensors_are_compared_by_identity() -> None:
+    """Tensors have no truth value when they are compared, and mappings and lists no hash."""
+    public = [getattr(editkit, name) for name in editkit.__all__]
+    kinds = [kind for kind in public if isinstance(kind, type) and dc.is_dataclass(kind) and "__eq__" in vars(kind)]
+    fields = [(kind.__name__, field) for kind in kinds if kind.__hash__ for field in dc.fields(kind) if field.compare]
+    assert {"Report", "OperationSpec", "Pipeline"} <= {name for name, _ in fields}
+    for name, field in fields:
+        kind = re.sub(r"Callable\[.*|frozenset\[\w+\]", "", str(field.type))
+        assert "Tensor" not in kind and "ndarray" not in kind, (name, field.name)
+        assert field.hash is False or not re.search(r"(dict|list|set|Mapping|Sequence)\b", kind), (name, field.name)
 
 
 def test_a_folder_of_the_core_does_not_replace_a_public_function() -> None:

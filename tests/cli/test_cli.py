@@ -74,6 +74,13 @@ def assert_error(result: Result, *fragments: str, status: int = 2) -> None:
         assert fragment in result.stderr
 
 
+def test_a_current_folder_that_was_deleted_is_named(here: Path) -> None:
+    for path in here.iterdir():
+        path.unlink()
+    here.rmdir()
+    assert_error(call("img2img", "/a.png", "--prompt", "x"), "the current folder cannot be read", status=1)
+
+
 def run_python(code: str, folder: Path) -> str:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout

@@ -31,8 +31,8 @@ class EditRow:
     """
 
     operation: str
-    image: Any = None
-    params: Mapping[str, Any] = dc.field(default_factory=dict)
+    image: Any = dc.field(default=None, hash=False)
+    params: Mapping[str, Any] = dc.field(default_factory=dict, hash=False)
     seed: int | None = None
     model: Backend | str | os.PathLike[str] | None = None
 
