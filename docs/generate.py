@@ -14,6 +14,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ from stub import operations_stub  # noqa: E402 (the path above finds it)
 PACKAGE = DOCS.parent / "editkit"
 REFERENCE = DOCS / "reference"
 STUB = PACKAGE / "ops.pyi"
-RESULTS = DOCS.parent / "tests" / "families" / "results.json"
-ATTENTION = RESULTS.with_name("attention.json")
+FAMILIES = DOCS.parent / "tests" / "families" / "results.json"
+ATTENTION = FAMILIES.with_name("attention.json")
 NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
 WIDTH = 100
 """Columns of the help texts."""
@@ -92,6 +93,13 @@ def prose(text: str) -> str:
     """Return reStructuredText of a docstring as Markdown on one line."""
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(text.split()))
     return text.replace("``", "`")
+
+
+def paragraphs(docstring: str) -> Iterator[str]:
+    """Yield the paragraphs of a docstring as Markdown; an indented one is a block of Python."""
+    for text in docstring.split("\n\n"):
+        indented = text.startswith("    ")
+        yield f"```py\n{textwrap.dedent(text).rstrip()}\n```" if indented else re.sub("::$", ":", prose(text))
 
 
 def first_sentence(docstring: str | None) -> str:
@@ -320,7 +328,7 @@ def models_page(registry: Registry) -> str:
 
 def families_page() -> str:
     """Return the page of every pipeline of images, from what ``tests/families/measure.py`` measured."""
-    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = json.loads(FAMILIES.read_text(encoding="utf-8"))
     served = [row for row in rows if "backend" in row and "as" not in row and "family" in row]
     others = [row for row in rows if "backend" in row and row not in served]
     refused = [row for row in rows if "backend" not in row]
@@ -466,29 +474,36 @@ def parameter_text(argument: ast.arg, default: ast.expr | None) -> str:
 
 def python_page() -> str:
     blocks = [
-        "The public names, `editkit.NAME`, by the module that defines them. `editkit.testing` holds the conformance "
-        "suites. Plugins use these names only."
+        "The public names, `editkit.NAME`, by the module that defines them. Attributes and methods of the objects that "
+        "these functions return are in [results and runs](results.md), those of the classes of plugins in "
+        "[interfaces](interfaces.md). `editkit.testing` holds the conformance suites. Plugins use these names only."
     ]
     for module, names in public_names().items():
         if module == "ops":
             blocks += [f"## editkit.{module}", f"{OPERATIONS} {codes(names)}."]
             continue
         found = definitions(module_of(module))
-        lines = [f"* {signature(name, found[name][0])}  \n  {first_sentence(found[name][1])}" for name in names]
-        blocks += [f"## editkit.{module}", "\n".join(line.rstrip() for line in lines)]
+        blocks += [f"## editkit.{module}", "\n".join(python_entry(name, *found[name]) for name in names)]
     return page("Python", *blocks)
 
 
+def python_entry(name: str, statement: ast.stmt, docstring: str) -> str:
+    """Return a public name with its docstring, of a class the first sentence: its members are on other pages."""
+    whole = isinstance(statement, ast.FunctionDef)
+    text = "\n\n".join(paragraphs(docstring)) if whole else first_sentence(docstring)
+    return textwrap.indent(f"{signature(name, statement)}  \n{text}".rstrip(), "  ").replace("  ", "* ", 1)
+
+
 def report_page() -> str:
-    statement, docstring = definitions(PACKAGE / "report.py")["Report"]
-    assert isinstance(statement, ast.ClassDef)
-    rows = [(name, kind, text) for name, kind, _, text in attributes(statement.body)]
-    return page(
-        "Report",
-        first_sentence(docstring),
-        table(("field", "type", "meaning"), rows),
-        "`Result.report` holds it, `report.as_dict()` returns it as plain values, and `--json` prints it.",
-    )
+    found, blocks = definitions(PACKAGE / "report.py"), []
+    for name in ("Report", "AnimationReport"):
+        statement, docstring = found[name]
+        assert isinstance(statement, ast.ClassDef)
+        rows = [(name, kind, text) for name, kind, _, text in attributes(statement.body)]
+        blocks.append([*paragraphs(docstring), table(("field", "type", "meaning"), rows)])
+    usage = "`Result.report` holds it, `report.as_dict()` returns it as plain values, and `--json` prints it."
+    of_all = "It has these fields beside those of a report of one image:"
+    return page("Report", *blocks[0], usage, "## Animations", *blocks[1][:-1], of_all, blocks[1][-1])
 
 
 def exceptions_page() -> str:
@@ -537,19 +552,34 @@ def hooks_page() -> str:
 
 def interfaces_page() -> str:
     """Return the page of the classes that plugins implement or use, with their attributes and methods."""
-    modules = {name: module for module, names in public_names().items() for name in names}
-    supports = sorted(name for name in modules if name.startswith("Supports"))
+    supports = sorted(name for names in public_names().values() for name in names if name.startswith("Supports"))
     blocks = [
         "Attributes and methods of the classes that a plugin implements or is given. All are in `editkit`, those of "
         "data sets in `editkit.evaluation`. [How to write a plugin](../how-to/write-a-plugin.md)."
     ]
     for title, names in {**INTERFACES, "Capabilities of models": supports}.items():
-        blocks.append(f"## {title}")
-        for name in names:
-            statement, docstring = definitions(module_of(modules.get(name, "evaluation.cases")))[name]
-            found = members(statement) if isinstance(statement, ast.ClassDef) else [code(ast.unparse(statement))]
-            blocks += [f"### {name}", *map(prose, docstring.split("\n\n")), *found]
+        blocks += [f"## {title}", *described(names, "###")]
     return page("Interfaces", *blocks)
+
+
+def results_page() -> str:
+    """Return the page of the objects that a caller of Python gets or gives, with their attributes and methods."""
+    return page(
+        "Results and runs",
+        "Attributes and methods of the objects that Python calls return or take, all in `editkit`. "
+        "[The functions](python.md); [the report](report.md) of a result.",
+        *described(RESULTS, "##"),
+    )
+
+
+def described(names: Iterable[str], level: str) -> Iterator[str]:
+    """Yield a heading, the docstring and the members of each public class."""
+    modules = {name: module for module, own in public_names().items() for name in own}
+    for name in names:
+        statement, docstring = definitions(module_of(modules.get(name, "evaluation.cases")))[name]
+        yield f"{level} {name}"
+        yield from paragraphs(docstring)
+        yield from members(statement) if isinstance(statement, ast.ClassDef) else [code(ast.unparse(statement))]
 
 
 def members(statement: ast.ClassDef) -> Iterator[str]:
@@ -584,6 +614,12 @@ def _method_signature(method: ast.FunctionDef) -> str:
     return signature(method.name, bound)
 
 
+RESULTS = (
+    *("Result", "AnimationResult", "Inversion", "Run", "Step", "Pipeline", "EditRow", "Animation", "PaintedMask"),
+    *("Stroke", "Judgement"),
+)
+"""Classes whose objects a caller of Python gets or gives; a model is a `Backend`."""
+
 INTERFACES = {
     "Operations": ("Session", "Edit", "PixelEdit", "Guidance"),
     "Inverters": ("Inverter", "InversionContext", "InversionRecord"),
@@ -612,6 +648,7 @@ families
 report
 exceptions
 python
+results
 hooks
 interfaces
 ```"""
@@ -637,6 +674,7 @@ def pages() -> dict[str, str]:
         "index.md": page("Reference", INDEX),
         "python.md": python_page(),
         "report.md": report_page(),
+        "results.md": results_page(),
     }
     return {name: write(registry) for name, write in computed.items()} | parsed
 

@@ -133,9 +133,9 @@ class AnimationReport(Report):
     anchored: bool = False
     """Whether the frames attended to the first one."""
     flicker: float | None = None
-    """Change from frame to frame that the motion of the source does not explain, in 8-bit levels; see
-    :func:`editkit.images.animation.flicker.measure_flicker`. Measured in the file after saving, before that in the
-    pixels."""
+    """Change from frame to frame that the motion of the source does not explain, in 8-bit levels (arXiv 1808.00449).
+
+    Measured in the file after saving, before that in the pixels."""
     source_flicker: float | None = None
     """The same of the source, which also has the error of the estimated motion. Both are None for another size."""
 

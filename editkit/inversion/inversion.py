@@ -30,18 +30,23 @@ class Inversion:
     """An inverted image: the record of its inversion, the image and all settings."""
 
     record: InversionRecord
+    """Latents of all steps and further tensors of the inverter."""
     source: Image.Image
+    """The image that was inverted."""
     method: str
     """Inverter by name, with options after a colon."""
     prompt: str
+    """Prompt under which the image was inverted."""
     model: str
     """Name of the model."""
     identity: str
     """Identity of the model: only the same model can replay the inversion."""
     params: dict[str, Any]
+    """Parameters of ``invert`` as used."""
     random: Tensor | None = None
     """State of the generator of noise after a stochastic inversion, from which an edit goes on; None for others."""
     report: Report | None = None
+    """Cost and quality figures of the inversion."""
     from_file: bool = False
     """Whether :meth:`load` read it from a file: a path among its settings is then not used."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
+import functools
 import importlib.util
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -32,8 +35,14 @@ OWN_PROJECT = DOCS / "how-to" / "write-a-plugin.md"
 NOTEBOOK = DOCS / "how-to" / "notebook.md"
 """Its cells are run as a notebook runs them, with their displays."""
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^(?:\$ )?|`|&& |/)editkit\s+([a-z][a-z0-9-]*)\b([^`\n]*)", re.MULTILINE)
+"""A command of editkit: its name, and the rest of the line."""
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
+
+OF_SCRIPTS = {"--methods", "--minutes", "--pairs", "--scenery", "--skip"}
+"""Options of scripts for training and measuring, which documents name beside those of commands."""
 
 STEPS = 4
 """Steps of commands and snippets that leave their number open."""
@@ -107,6 +116,44 @@ def test_architecture_names_files_and_functions_that_exist() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix == ".py")
     defined = {"editkit", *re.findall(r"^ *(?:def|class) (\w+)", source, re.MULTILINE)}
     assert {word for word in words - paths if word.rpartition(".")[2] not in defined} == set()
+
+
+@functools.cache
+def options_of_commands() -> dict[str, set[str]]:
+    context, options = click.Context(main), {}
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        options[name] = {"--help", *(word for one in command.params for word in (*one.opts, *one.secondary_opts))}
+    return options
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_commands_and_options_in_documents_exist(page: Path) -> None:
+    """Also those that no test runs: commands with other models, in tables and in sentences."""
+    text, options = page.read_text(encoding="utf-8").replace("\\\n", " "), options_of_commands()
+    text = text.replace("`editkit image 1`", "")  # begins the bytes that a digest is taken over
+    blocks = "".join(re.findall(r"^```(?!py).*?^```$", text, re.DOTALL | re.MULTILINE))
+    spans = re.findall(r"`[^`]+`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
+    for name, words in COMMAND.findall("\n".join([blocks, *spans])):
+        assert name in options, words
+        assert set(OPTION.findall(words)) - options[name] == set(), name
+    if page not in (CARD, OWN_PROJECT):  # these have options of training scripts, and of the reader's package
+        alone = {option for span in spans for option in OPTION.findall(span) if span.startswith("`--")}
+        assert alone - set().union(*options.values()) - OF_SCRIPTS == set()
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_python_names_in_documents_exist(page: Path) -> None:
+    names = set(re.findall(r"\beditkit\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", page.read_text(encoding="utf-8")))
+    assert {name for name in names if not (exists(name) or name in ("ops.NAME", "NAME"))} == set()
+
+
+def exists(name: str) -> bool:
+    with contextlib.suppress(ImportError, AttributeError):
+        pkgutil.resolve_name(f"editkit.{name}")
+        return True
+    return False
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)

@@ -72,8 +72,11 @@ class AnimationResult:
     animation: Animation
     """The edited frames with the times of the source."""
     source: Animation
+    """The animation that was edited."""
     report: AnimationReport
+    """Sums and extremes of the figures of all frames."""
     recipe: AnimationRecipe
+    """The recipe by which :func:`replay` makes the animation again."""
     untouched: tuple[Untouched | None, ...]
     """Part of each source frame that its result has to repeat."""
     masks: tuple[Image.Image, ...] = ()
@@ -121,11 +124,12 @@ class AnimationResult:
         keep_gps: bool = False,
         recipe: RecipeContent = "text",
     ) -> Path:
-        """Write the frames with their times and the recipe as .gif, .webp or .png (APNG), whole or not at all.
+        """Write the frames with their times and the recipe as .gif, .webp, .png (APNG) or .mp4, whole or not at all.
 
-        PNG, and WebP without a ``quality`` (1 to 100), hold every pixel, GIF 256 colours. The report then has the
-        figures of the file, and warnings of what it does not hold. The file has no metadata of the source, so that
-        ``keep_gps`` has no effect. Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
+        PNG, and WebP without a ``quality`` (1 to 100), hold every pixel, GIF 256 colours; MP4 is lossy and needs the
+        extra ``editkit[video]``. The report then has the figures of the file, and warnings of what it does not hold.
+        The file has no metadata of the source, so that ``keep_gps`` has no effect. Raises InvalidParameter for a path,
+        a suffix or a quality that is not allowed.
         """
         options: dict[str, Any] = {"quality": quality, "keep_gps": keep_gps, "recipe": recipe}
         target = write_encoded(path, functools.partial(self.encoded, **options))

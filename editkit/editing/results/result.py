@@ -159,10 +159,13 @@ class Result:
     image: Image.Image
     """The image in 8-bit sRGB; several frames are side by side. :attr:`levels` has its own depth and profile."""
     report: Report
+    """Parameters, cost and quality figures."""
     recipe: Recipe
+    """Operations, parameters, models and digests of images, by which :func:`replay` makes the result again."""
     attachments: dict[str, Image.Image]
     """Images that the recipe needs: sources and masks."""
     sources: tuple[Image.Image, ...]
+    """The images that were edited; none for ``generate``."""
     frames: tuple[Image.Image, ...]
     """The single images, usually one."""
     latents: Tensor | None

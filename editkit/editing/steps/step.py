@@ -33,6 +33,7 @@ class Step:
     total: int
     """Number of steps of the loop."""
     label: str
+    """Name of the loop."""
     point: Point | None
     """Coefficients (alpha, sigma) of the latents after the step; None for a loop along no path."""
     x0: Tensor | None = dc.field(repr=False)
@@ -43,7 +44,9 @@ class Step:
     sources: int
     """Number of rows, the first ones, that are the sources beside the edits; 0 if there are none."""
     model: Backend = dc.field(repr=False)
+    """Model that the loop evaluates."""
     canvas: Canvas = dc.field(repr=False)
+    """Place of the image at the model's size."""
     pixels: Tensor | None = dc.field(repr=False)
     """(S, 3, H, W) in [0, 1]: what is shown while there is no estimate, the sources or an enlarged image so far."""
     item: Any = dc.field(repr=False)
