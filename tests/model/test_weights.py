@@ -97,7 +97,8 @@ def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nowhere", "./org/name", "../name", ".org/name", "org/name/more", "org name/x", "/x/y"]
+    "name",
+    ["nowhere", "./org/name", "../name", ".org/name", "org/name/more", "org name/x", "/x/y", "models/x.safetensors"],
 )
 def test_a_name_that_is_no_folder_and_no_hub_id_is_named(name: str) -> None:
     assert refused(name) == f"test model {name!r} is neither a folder nor a hub id 'org/name': check the path"

@@ -38,7 +38,7 @@ EXTRAS = {
     "dask": "the engine dask of editkit batch",
     "detectors": "further edges and depth by controlnet_aux, for control --kind",
     "gguf": "networks in GGUF files, for --transformer",
-    "openvino": "networks run by OpenVINO on CPUs and GPUs of Intel, for --accelerate",
+    "openvino": "networks run by OpenVINO on CPUs, for --accelerate",
     "ray": "the engine ray of editkit batch",
     "t5": "models whose text encoder is T5 and whose folder has no fast tokenizer: FLUX.1, Stable Diffusion 3, PixArt",
     "video": "MP4 videos as input and output",

@@ -10,8 +10,8 @@ from ...errors import InvalidParameter, WeightsUnavailable
 from ...libraries import reason_of
 from .weights import other_variants
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
-"""A hub id, with an optional revision."""
+HUB_ID = re.compile(r"(?!.*\.(?:safetensors|gguf|ckpt|bin|pth)$)[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
+"""A hub id, with an optional revision; ``models/name.safetensors`` is the path of a file, also if it is missing."""
 
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
