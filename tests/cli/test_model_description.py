@@ -171,3 +171,9 @@ def test_the_memory_of_decoding_is_described_or_said_to_be_unknown(tmp_path: Pat
     folder = FOLDERS["StableDiffusion3Pipeline"](tmp_path / "sd3")
     assert "network call is known of UNet2DConditionModel alone" in run(str(folder), "--size", "64x32").stdout
     assert run("edict", "--size", "64x32").exit_code == run("emoji", "--size", "64").exit_code == 2
+
+
+def test_a_registered_model_is_described_with_the_settings_of_its_spec() -> None:
+    result = CliRunner().invoke(main, ["models", "emoji-instruct", "--json"])
+    assert json.loads(result.stdout)["usual"] == dict(installed().specs["models"]["emoji-instruct"].defaults)
+    assert "leave them to the model: guidance 1, " in CliRunner().invoke(main, ["models", "emoji-instruct"]).stdout

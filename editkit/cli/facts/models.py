@@ -125,7 +125,7 @@ class ModelDescription:
             for name, value in self.facts.usual.items()
         )
         if usual:
-            yield f"usual settings: {usual}"
+            yield f"usual settings, of operations that leave them to the model: {usual}"
 
     def _weight_lines(self) -> Iterable[str]:
         for name, part in self.weights.items():
@@ -160,6 +160,8 @@ def describe_model(name: str, size: tuple[int, int] | None = None) -> ModelDescr
         family, folder = _family(registry, place, warnings), place
         weights = _weights_of(place, family, warnings)
     facts = _facts(registry, family, folder, warnings)
+    if facts and (spec := registry.specs["models"].get(label)):
+        facts = dc.replace(facts, usual={**facts.usual, **spec.defaults})
     activations = _activations(folder, size, warnings) if size else {}
     return ModelDescription(
         model=label,
