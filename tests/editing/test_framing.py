@@ -19,7 +19,8 @@ from editkit.editing.framing.cutting import cut_out
 from editkit.editing.framing.extent import place_by_extent
 from editkit.editing.framing.following import FollowedSubject
 from editkit.editing.framing.ground import Standing, smooth_ground
-from editkit.editing.framing.placing import cuts, hold
+from editkit.editing.framing.opaque import unexplained_beside
+from editkit.editing.framing.placing import cuts, hold, place_by_outline
 from editkit.editing.framing.registration import Placement, place_template, refine, whole_image
 from editkit.images.metrics import psnr
 from editkit.images.tensors import to_tensor
@@ -72,6 +73,35 @@ def test_a_placement_is_refined_to_the_pixel(side: int) -> None:
     template, image = subject(64), torch.zeros(3, 64, 64)
     image[:, 5 : 5 + side, 3 : 3 + side] = functional.interpolate(template[None], (side, side), mode="area")[0]
     assert refine(image, template, place_template(image, template))[:4] == (3, 5, side, False)
+
+
+@pytest.mark.parametrize("places", [[], [(20, 140)], [(20, 140), (150, 30)]], ids=["none", "one", "two"])
+def test_a_small_subject_on_a_photograph_is_found_and_another_one_named(places: list[tuple[int, int]]) -> None:
+    apple, side = Image.open(APPLE).convert("RGB"), 66
+    photograph = Image.fromarray(chelsea()[:256, :256])
+    for place in places:
+        small = apple.resize((side, side), Image.Resampling.LANCZOS)
+        photograph.paste(small, place, ImageOps.invert(small.convert("L")).point(lambda level: 255 * (level > 8)))
+    template = to_tensor(apple.resize((64, 64)))[0] - 1
+    found = place_by_outline(to_tensor(photograph), None, template, torch.ones(3, 1, 1))
+    assert (found.placement is not None, found.more) == (bool(places), len(places) > 1)
+    if found.placement is not None:
+        left, top, width, _, _ = found.placement
+        distances = [max(abs(left - x), abs(top - y), abs(width - side)) for x, y in places]
+        assert min(distances) <= 4
+
+
+def test_a_shape_that_continues_beside_its_outline_is_not_explained() -> None:
+    outline, shown = torch.zeros(1, 32, 32), torch.full((3, 32, 32), 0.9)
+    outline[:, 8:24, 8:24] = 1
+    place = Placement(20, 10, 32, mirrored=False, cost=0.0)
+    plain, framed = torch.full((1, 3, 64, 64), 0.85), torch.full((1, 3, 64, 64), 0.2)
+    framed[..., 18:34, 28:44] = 0.85
+    assert unexplained_beside(plain, shown, outline, place) > 1
+    assert unexplained_beside(framed, shown, outline, place) < 0.05
+    assert (
+        unexplained_beside(framed[..., 10:42, 20:52], shown, torch.ones(1, 32, 32), place._replace(left=0, top=0)) == 0
+    )
 
 
 def test_a_border_through_the_subject_cuts_it() -> None:

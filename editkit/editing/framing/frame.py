@@ -118,8 +118,11 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     _warn_of_subjects(session, params.source_prompt, place)
     if placement is None or place.standing is None:
         return None
-    if not place.cut:
-        _warn_of_rest(session, place.standing.subject, placement)
+    if place.more or (not place.cut and _leaves_much(session, place.standing.subject, placement)):
+        session.usage.warn(
+            "frame=auto edits one subject, whose place is the report's frame, and the others stay as they are: a mask "
+            "over another one chooses it, frame=off edits the whole image"
+        )
     region = session.for_region(
         _cut(place.standing.pixels, placement, model_ground),
         None if session.mask is None else _cut(session.mask, placement, NOTHING),
@@ -158,15 +161,11 @@ def _warn_of_subjects(session: Session, prompt: str, place: Place) -> None:
         )
 
 
-def _warn_of_rest(session: Session, subject: Tensor, placement: Placement) -> None:
-    """Warn if much of what stands on the ground, shares (1, 1, H, W), is beside the placement and may change."""
+def _leaves_much(session: Session, subject: Tensor, placement: Placement) -> bool:
+    """Return whether much of what stands on the ground, shares (1, 1, H, W), is beside the placement and may change."""
     standing = subject if session.mask is None else subject * session.mask
     rows, columns = (inside[0] for inside in placement.overlaps(subject))
-    if float(standing.sum() - standing[..., rows, columns].sum()) > BESIDE * float(standing.sum()):
-        session.usage.warn(
-            "frame=auto edits one subject, whose place is the report's frame, and the others stay as they are: a mask "
-            "over another one chooses it, frame=off edits the whole image"
-        )
+    return float(standing.sum() - standing[..., rows, columns].sum()) > BESIDE * float(standing.sum())
 
 
 def _predict(session: Session, prompt: str) -> Tensor:

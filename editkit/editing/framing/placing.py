@@ -12,7 +12,18 @@ from torch import Tensor
 from ...images.canvas import Box, Canvas, part_boxes, resize
 from .cutting import cut_out, predicted_outline
 from .ground import Standing, border_colour
-from .registration import Placement, place_template, refine, unexplained, whole_image
+from .opaque import (
+    CLEARER,
+    FINER,
+    HIDDEN,
+    SMALL,
+    centred_beside,
+    centred_in,
+    covering,
+    small_places,
+    unexplained_beside,
+)
+from .registration import STEP, Placement, place_template, refine, sides_around, unexplained, whole_image
 
 EXPLAINED = 0.8
 """Cost of a placement below which the prediction is taken to show the subject of the image."""
@@ -48,6 +59,8 @@ class Place(NamedTuple):
     """Whether the subject was found."""
     several: bool = False
     """Whether there are several subjects, where only one is expected."""
+    more: bool = False
+    """Whether the image shows the subject again elsewhere, where one is edited."""
 
 
 class View(NamedTuple):
@@ -118,17 +131,56 @@ def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, mode
     """Return the place of the subject of an image (1, 3, H, W) on any ground, which the predicted subject hides."""
     view = View.of(pixels, None, mask, template.shape[-1])
     ground, outline = border_colour(view.pixels), predicted_outline(template)
-    image, template = view.pixels - ground, (template + model_ground - ground) * outline
-    best, whole = place_template(image, template, view.mask), whole_image(image, template)
-    best_rest, whole_rest = (unexplained(image, template, outline, one) for one in (best, whole))
+    shown = template + model_ground
+    image, hiding = view.pixels - ground, (shown - ground) * outline
+    best, whole = place_template(image, hiding, view.mask), whole_image(image, hiding)
+    best_rest, whole_rest = (unexplained(image, hiding, outline, one) for one in (best, whole))
     if BETTER * whole.cost <= best.cost or whole_rest <= best_rest:
         best, best_rest = whole, whole_rest
     else:
-        best = refine(image, template, best, view.mask)
-    if best_rest >= UNEXPLAINED:
+        best = refine(image, hiding, best, view.mask)
+    placement = view.in_image(best) if best_rest < UNEXPLAINED else None
+    fine = View.of(pixels, None, mask, FINER * template.shape[-1])
+    small = _place_small(fine, shown, outline)
+    if small is not None:
+        doubt = math.inf if placement is None else unexplained_beside(pixels, shown, outline, placement)
+        placement = small if small.cost < CLEARER * doubt else placement
+    if placement is None:
         return Place(None, explained=False)
-    placement = view.in_image(best)
-    return Place(placement, Standing.cut_out(pixels, cut_out(pixels, placement, outline), model_ground), cut=True)
+    more = mask is None and _has_another(fine, shown, outline, placement)
+    subject = cut_out(pixels, placement, outline)
+    return Place(placement, Standing.cut_out(pixels, subject, model_ground), cut=True, more=more)
+
+
+def _place_small(view: View, shown: Tensor, outline: Tensor) -> Placement | None:
+    """Return the place of a small subject in a view, whose cost is relative to the colour beside it.
+
+    ``shown`` (3, n, n) is the predicted image. None if the prediction does not show it.
+    """
+    ground = border_colour(view.pixels)
+    image, hiding = view.pixels - ground, (shown - ground) * outline
+
+    def beside(one: Placement) -> float:
+        return unexplained_beside(view.pixels[None], shown, outline, one)
+
+    sides = (round(scale * max(image.shape[-2:])) for scale in SMALL)
+    best = min(small_places(image, hiding, outline, sides, covering(view.mask)), key=beside, default=None)
+    if best is None or beside(best) >= HIDDEN:
+        return None
+    near = small_places(image, hiding, outline, sides_around(best.side), centred_in(best))
+    best = next((one for one in near if one.mirrored == best.mirrored), best)
+    cost = beside(best)
+    return view.in_image(best)._replace(cost=cost) if cost < HIDDEN else None
+
+
+def _has_another(view: View, shown: Tensor, outline: Tensor, found: Placement) -> bool:
+    """Return whether a view shows a subject of about the same size again beside the one found in the image."""
+    ground = border_colour(view.pixels)
+    image, hiding = view.pixels - ground, (shown - ground) * outline
+    left, top, side = (round(length / view.factor) for length in (found.left, found.top, found.side))
+    sides = {round(side * STEP**step) for step in range(-2, 3)}
+    others = small_places(image, hiding, outline, sides, centred_beside(found._replace(left=left, top=top, side=side)))
+    return any(unexplained_beside(view.pixels[None], shown, outline, one) < HIDDEN for one in others)
 
 
 def _place_part(standing: Standing, mask: Tensor | None, template: Tensor, model_ground: Tensor) -> Placement | None:

@@ -68,17 +68,22 @@ def refine(image: Tensor, template: Tensor, placement: Placement, mask: Tensor |
     All sides of whole pixels are tried up to the next ones of :data:`SCALES`: a side that is wrong by a few per cent
     shows as a rim around the edit.
     """
-    sides = range(math.ceil(STEP * placement.side), math.floor(placement.side / STEP) + 1)
+    sides = sides_around(placement.side)
     tried = (_place_at(image, template, side, mask, mirrored=placement.mirrored) for side in sides)
     return min((placement, *tried), key=lambda one: one.cost)
 
 
+def sides_around(side: int) -> range:
+    """Return all sides of whole pixels up to the next ones of :data:`SCALES`."""
+    return range(math.ceil(STEP * side), math.floor(side / STEP) + 1)
+
+
 def _place_at(image: Tensor, template: Tensor, side: int, mask: Tensor | None, *, mirrored: bool) -> Placement:
     """Return the placement with the smallest cost among all shifts at a side; its cost is infinite if there is none."""
-    scaled = _resize(template, side)
+    scaled = resize_template(template, side)
     costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
     if mask is not None:
-        costs = costs.masked_fill(_misses(mask, side), math.inf)
+        costs = costs.masked_fill(misses(mask, side), math.inf)
     lowest = int(costs.argmin())
     top, left = (index - side + 1 for index in divmod(lowest, costs.shape[1]))
     cost = float(costs.flatten()[lowest]) * (MIRROR_DOUBT if mirrored else 1)
@@ -102,7 +107,7 @@ def place_region(image: Tensor, first: Tensor, region: Placement) -> Placement:
 def whole_image(image: Tensor, template: Tensor) -> Placement:
     """Return the placement of a template over the whole image, centred along its shorter side."""
     whole = square_around(image)
-    costs = _costs(image, _resize(template, whole.side))
+    costs = _costs(image, resize_template(template, whole.side))
     return whole._replace(cost=float(costs[whole.top + whole.side - 1, whole.left + whole.side - 1]))
 
 
@@ -112,7 +117,7 @@ def unexplained(image: Tensor, template: Tensor, outline: Tensor, placement: Pla
     Image (3, H, W) and template (3, n, n) are differences to the ground; ``outline`` (1, n, n) is the template's. On a
     ground that is not smooth it says more than the cost of the placement, most of which is what the ground shows.
     """
-    placed = _resize(torch.cat([template, outline]), placement.side)
+    placed = resize_template(torch.cat([template, outline]), placement.side)
     rows, columns = placement.overlaps(image)
     placed = (placed.flip(-1) if placement.mirrored else placed)[:, rows[1], columns[1]]
     seen, under = image[:, rows[0], columns[0]], placed[3:]
@@ -127,10 +132,10 @@ def square_around(image: Tensor) -> Placement:
     return Placement((width - side) // 2, (height - side) // 2, side, mirrored=False, cost=0.0)
 
 
-def _misses(mask: Tensor, side: int) -> Tensor:
+def misses(mask: Tensor, side: int) -> Tensor:
     """Whether a square covers too little of a mask (1, H, W), at each shift as in :func:`_costs`."""
     square = torch.ones(1, side, side)
-    covered, visible = _correlate(mask, square), _correlate(torch.ones_like(mask), square)
+    covered, visible = correlate(mask, square), correlate(torch.ones_like(mask), square)
     return covered < COVERED * torch.minimum(mask.sum(), visible) - 1e-3
 
 
@@ -139,13 +144,13 @@ def _costs(image: Tensor, template: Tensor) -> Tensor:
 
     The squared difference over the image is ``sum |I|^2 - 2 sum I T + sum_inside |T|^2``: two cross-correlations.
     """
-    inside = _correlate(torch.ones_like(image[:1]), template.square().sum(0, keepdim=True))
+    inside = correlate(torch.ones_like(image[:1]), template.square().sum(0, keepdim=True))
     hidden = template.square().sum() - inside
-    change = inside + HIDDEN_WEIGHT * hidden - 2 * _correlate(image, template)
+    change = inside + HIDDEN_WEIGHT * hidden - 2 * correlate(image, template)
     return 1 + change / image.square().sum().clamp(min=1e-9)
 
 
-def _correlate(image: Tensor, template: Tensor) -> Tensor:
+def correlate(image: Tensor, template: Tensor) -> Tensor:
     """Full cross-correlation summed over channels, (H + n - 1, W + n - 1), by FFT."""
     size = [one + other - 1 for one, other in zip(image.shape[-2:], template.shape[-2:], strict=True)]
     fast = [2 ** math.ceil(math.log2(length)) for length in size]
@@ -154,5 +159,6 @@ def _correlate(image: Tensor, template: Tensor) -> Tensor:
     return correlation[: size[0], : size[1]]
 
 
-def _resize(template: Tensor, side: int) -> Tensor:
+def resize_template(template: Tensor, side: int) -> Tensor:
+    """Return a template (C, n, n) at another side."""
     return F.interpolate(template[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
