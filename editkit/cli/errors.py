@@ -96,12 +96,13 @@ class Command(click.Command):
             raise click.UsageError(f"No such option {name!r}. Did you mean {own!r}?", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and record[1]:  # click 8.5 has records of arguments, also without a text
                 name, (title, text) = str(param.name), record
                 heading = "Options" if self.headings is None else self.headings.get(name, "Other options")
+                heading = "Arguments" if isinstance(param, click.Argument) else heading
                 sections.setdefault(heading, []).append((title, with_own_default(ctx, name, text)))
         for heading, records in sections.items():
             if records:

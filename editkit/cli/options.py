@@ -149,6 +149,18 @@ class LiteralChoices(LiteralChoice):
         return tuple(super(LiteralChoices, self).convert(part.strip(), param, ctx) for part in str(value).split(","))
 
 
+class DescribedArgument(click.Argument):
+    """Argument with a description for the help, for which click before 8.5 has no place."""
+
+    def __init__(self, name: str, description: str, *, required: bool, **attributes: Any) -> None:
+        metavar = name.upper() if required else f"[{name.upper()}]"
+        super().__init__([name], required=required, metavar=metavar, **attributes)
+        self.description = description
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return str(self.metavar), self.description
+
+
 def may_be_listed(field: FieldInfo) -> bool:
     """Return whether an option of a command of several results may have several values: numbers, names and texts."""
     extra, inner = field_metadata(field), _inner_type(field.annotation)
@@ -185,12 +197,12 @@ def left_to_model(params: type[Params]) -> frozenset[str]:
 def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool, from_model: bool) -> click.Parameter:
     extra = field_metadata(field)
     inner = _inner_type(field.annotation)
+    text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if extra.get("argument"):
-        return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
+        return DescribedArgument(name, text, type=_type_of(field), required=field.is_required())
     flag = name.replace("_", "-")
     letter = [f"-{extra['letter']}"] if "letter" in extra else []
     names = [*letter, f"--{flag}", *(f"--{other}" for other in extra.get("also", ())), name]
-    text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if extra.get("image") == SEVERAL:
         return click.Option(
             [f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=True, help=f"{text} May be repeated."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from editkit.cli.errors import Command
 from editkit.cli.facts import findings
 from editkit.cli.outputs.printing import shown_loading
 from editkit.editing.validation import validate_params
+from editkit.registry.params import field_metadata
 from editkit.registry.registry import installed
 
 COMMANDS = main.list_commands(click.Context(main))
@@ -97,6 +99,20 @@ def test_a_value_that_is_joined_to_its_option_is_completed(shell: str, words: st
 def test_the_script_of_a_shell_asks_editkit(shell: str) -> None:
     script = CliRunner().invoke(main, ["completion", shell]).stdout
     assert script.startswith("# ") and f"_EDITKIT_COMPLETE={shell}_complete" in script
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_describes_arguments_and_has_no_line_without_a_text(name: str) -> None:
+    usage, _, text = CliRunner().invoke(main, [name, "--help"]).stdout.partition("\n\n")
+    options = text.partition("ptions:\n")[2].splitlines()
+    assert [line for line in options if re.fullmatch(r"  \S+", line)] == []
+    operations, commands = installed().specs["operations"], installed().specs["commands"]
+    fields = {**operations, **commands}[name].params.model_fields if name in {**operations, **commands} else {}
+    for field, info in fields.items():
+        if field_metadata(info).get("argument"):
+            title = field.upper() if info.is_required() else f"[{field.upper()}]"
+            assert usage.split().count(title) == 1
+            assert f"Arguments:\n  {title}  {(info.description or '').split()[0]} " in text
 
 
 def test_help_and_completion_import_nothing_heavy() -> None:
