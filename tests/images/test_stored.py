@@ -7,6 +7,7 @@ import struct
 import zlib
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -38,6 +39,15 @@ def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None
     again = open_stored(encode_image(opened.view(), ".png"))
     assert np.array_equal(again.levels, original)
     assert again.icc == profile
+
+
+def test_16_bit_png_is_read_by_opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: Any = cv2.utils.logging
+    monkeypatch.delattr(cv2.utils, "logging")
+    for name in ("getLogLevel", "setLogLevel"):
+        monkeypatch.setattr(cv2, name, getattr(log, name), raising=False)
+    original = levels(depth=16)
+    assert np.array_equal(open_stored(encode_deep_png(original)).levels, original)
 
 
 def test_8_bit_png_with_profile_comes_back() -> None:

@@ -22,6 +22,9 @@ _END_LENGTH = 12
 _TIFF_HEADER = 8
 _AVIF_HEADER = 65536
 
+_SILENT = 0
+"""Log level of OpenCV without messages."""
+
 
 def is_deep_file(image: Image.Image) -> bool:
     """Whether an opened file that is not decoded yet has more than 8 bits per channel, of which Pillow keeps 8."""
@@ -99,14 +102,15 @@ def decode_deep(data: bytes, shallow: NDArray[np.uint8], *, has_key: bool = Fals
     """
     import cv2
 
-    previous = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the two functions in cv2
+    previous = log.getLogLevel()
+    log.setLogLevel(_SILENT)
     try:
         levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     finally:
-        cv2.utils.logging.setLogLevel(previous)
+        log.setLogLevel(previous)
     if levels is None or levels.dtype != np.uint16 or levels.ndim != 3 or levels.shape[2] not in (3, 4):
         return None
     levels = levels[..., [2, 1, 0, 3][: levels.shape[2]]]
