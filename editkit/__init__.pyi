@@ -120,6 +120,7 @@ from .images.masks.specification import Segmenter as Segmenter
 from .images.metrics import Judgement as Judgement
 from .images.metrics import judge as judge
 from .images.reading import open_image as open_image
+from .images.sources import describe_source as describe_source
 from .images.writing import check_file as check_file
 from .images.writing import save_picture as save_picture
 from .inversion.inversion import Inversion as Inversion
@@ -458,6 +459,7 @@ __all__ = [
     "ddim_step",
     "ddpm_noise_std",
     "describe_rows",
+    "describe_source",
     "draw_sheet",
     "dtype_name",
     "edit_rows",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import stat
 from collections.abc import Container
 from pathlib import Path
@@ -48,3 +49,12 @@ def type_of(path: Path) -> int | None:
         return stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
         return None
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
+
+def scheme_of(source: object) -> str | None:
+    """Return the scheme of an address in lower-case letters, such as https; None for a path and other sources."""
+    match = _ADDRESS.match(source) if isinstance(source, str) else None
+    return match[1].lower() if match else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import EditkitError, InvalidParameter
-from .paths import type_of
+from .paths import scheme_of, type_of
 
 _USER_ERRORS = {
     errno.ENOENT: "there is no such folder; make it first",
@@ -44,6 +44,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     regular file.
     """
     text = os.fspath(path)
+    refuse_address(text, argument)
     name = _label(argument, text)
     if not text.strip() or text == "-":
         problem = "stands for standard output" if text == "-" else f"is {'blank' if text else 'empty'}"
@@ -66,6 +67,15 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     except (OSError, ValueError) as error:
         raise _write_error(error, name) from error
     return target
+
+
+def refuse_address(text: str, argument: str) -> None:
+    """Raise InvalidParameter for an address of another file system, whose scheme would become a folder here."""
+    if scheme_of(text):
+        raise InvalidParameter(
+            f"{argument} {text!r} is an address, and only files of this machine are written here: write a file and "
+            "copy it, or use 'editkit batch', whose --output may be an address"
+        )
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from email.message import Message
 from typing import IO, Any
 
 from ..errors import BadImage
+from ..files.paths import scheme_of
 from ..version import __version__
-from .sources import MAX_BYTES, describe, reason_text, scheme_of
+from .sources import MAX_BYTES, describe_source, reason_text
 
 SECONDS = 60
 """Longest time of a download, and of a wait for its next bytes."""
@@ -25,7 +26,7 @@ def download(address: str, *, argument: str) -> bytes:
 
     A redirection leads to http and https only, and not from https to http. Raises BadImage, naming ``argument``.
     """
-    name = describe(address, argument)
+    name = describe_source(address, argument)
     _check_scheme(address, name)
     try:
         request = urllib.request.Request(address, headers={"User-Agent": f"editkit/{__version__}"})

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import BadImage, InvalidParameter
 from ..registry.arguments import FLAG, check_arguments
-from .sources import Source, describe
+from .sources import Source, describe_source
 from .values import open_values
 
 Map: TypeAlias = NDArray[np.float32]
@@ -47,7 +47,7 @@ def read_map(
     naming ``argument``, for NaN, infinity, and sources that open_image does not read, and InvalidParameter for a map of
     another aspect ratio.
     """
-    name, values = describe(source, argument), open_values(source, argument=argument, colour=colour)
+    name, values = describe_source(source, argument), open_values(source, argument=argument, colour=colour)
     if values.dtype == np.uint8:
         values = values * np.uint8(255) if values.max(initial=0) == 1 else values
         levels: Map = (255 - values if invert else values).astype(np.float32) / np.float32(255)

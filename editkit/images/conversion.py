@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from ..errors import InvalidParameter
-from .sources import MAX_PIXELS, describe
+from .sources import MAX_PIXELS, describe_source
 from .stored.decoding import decode
 from .stored.deep import has_deep_channel
 from .stored.image import StoredImage
@@ -69,7 +69,7 @@ def on_white(image: Image.Image) -> Image.Image:
     Raises BadImage for numbers whose white is unknown, such as 32-bit integers.
     """
     if has_deep_channel(image):  # Pillow clips them to 255
-        image = decode(image, b"", describe(image, "image"), use_profile=False).view()
+        image = decode(image, b"", describe_source(image, "image"), use_profile=False).view()
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image.convert("RGBA"))

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError
+from ..files.paths import scheme_of
 from ..registry.arguments import check_arguments
 from .addresses import download
 from .sources import (
     Source,
     check_size,
-    describe,
+    describe_source,
     file_size,
     format_size,
     memory_text,
@@ -28,7 +29,6 @@ from .sources import (
     plain_source,
     read_source,
     reason_text,
-    scheme_of,
 )
 from .stored.arrays import array_to_stored
 from .stored.decoding import decode
@@ -70,20 +70,20 @@ def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
     if isinstance(source, Image.Image) and isinstance(carried := source.info.get(INFO_KEY), StoredImage):
         if carried.is_shown_by(source):
             return carried
-        lost = carried.notes_if_changed(describe(source, argument))
+        lost = carried.notes_if_changed(describe_source(source, argument))
     opened = _open(source, argument)
     return dc.replace(opened, notes=(*opened.notes, *lost))
 
 
 def _open(source: Source, argument: str) -> StoredImage:
     if isinstance(source, np.ndarray):
-        return array_to_stored(source, describe(source, argument))
+        return array_to_stored(source, describe_source(source, argument))
     return open_checked(source, argument, functools.partial(decode, use_profile=True))
 
 
 def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
     """Check the header of an image, then return ``decode(image, data, name)``; ``data`` is empty for a PIL image."""
-    name = describe(source, argument)
+    name = describe_source(source, argument)
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
     image = source if isinstance(source, Image.Image) else _parse(data, name)
     try:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import math
 import os
-import re
 import stat
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadImage, EditkitError, InvalidParameter
+from ..files.paths import scheme_of
 from ..files.read_errors import read_reason
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 BYTES_PER_PIXEL = 130
 """Memory that an edit takes for each pixel of its source beside the model's, measured with a mask on a CPU."""
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 class HoldsImage(Protocol):
@@ -53,10 +52,10 @@ def plain_source(source: Any, argument: str) -> Any:
     # Another thread may be importing torch: until it has the class, no object is of it.
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     if tensor is not None and isinstance(source, tensor):
-        return _array_of(source, describe(source, argument))
+        return _array_of(source, describe_source(source, argument))
     if isinstance(source, np.ma.MaskedArray):
         if masked := int(np.count_nonzero(np.ma.getmaskarray(source))):
-            name = describe(source, argument)
+            name = describe_source(source, argument)
             raise BadImage(
                 f"{name} has {masked} masked values, which stand for nothing: pass its .filled() or its .data"
             )
@@ -88,18 +87,12 @@ def _array_of(tensor: Tensor, name: str) -> NDArray[Any]:
     return layout.contiguous().numpy()
 
 
-def scheme_of(source: object) -> str | None:
-    """Return the scheme of an address in lower-case letters, such as https; None for a path and other sources."""
-    match = _ADDRESS.match(source) if isinstance(source, str) else None
-    return match[1].lower() if match else None
-
-
 def refuse_address(source: object, argument: str) -> None:
     """Raise BadImage for an address, with the call that opens one."""
     if scheme_of(source):
         raise BadImage(
-            f"{describe(source, argument)} is an address, and only files are opened here: download it, or open it in "
-            "Python by editkit.open_image(ADDRESS, allow_urls=True)"
+            f"{describe_source(source, argument)} is an address, and only files are opened here: download it, or open "
+            "it in Python by editkit.open_image(ADDRESS, allow_urls=True)"
         )
 
 
@@ -109,7 +102,7 @@ def read_source(source: Source, *, argument: str) -> bytes:
     Raises BadImage, naming ``argument``, if the source does not exist, is no regular file, is empty or is too large.
     """
     refuse_address(source, argument)
-    name = describe(source, argument)
+    name = describe_source(source, argument)
     try:
         data = _read(source, name)
     except EditkitError:
@@ -137,7 +130,7 @@ def _emptiness(source: Source) -> str:
     return "it is empty (0 bytes); pass a whole file"
 
 
-def describe(source: object, argument: str) -> str:
+def describe_source(source: object, argument: str) -> str:
     """Argument and value in a few words on one line, for messages."""
     name = _name_of(source)
     if name is not None:

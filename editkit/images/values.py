@@ -13,7 +13,7 @@ from ..errors import BadImage
 from .compression import LOSSY_FORMATS, without_noise
 from .conversion import eight_bit_values
 from .reading import open_checked
-from .sources import Source, check_size, describe, plain_source
+from .sources import Source, check_size, describe_source, plain_source
 from .stored.arrays import array_to_stored
 from .stored.decoding import decode, orientation_of, turn_upright
 from .stored.deep import deep_channel, has_deep_channel
@@ -33,7 +33,7 @@ def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArr
     """
     source = plain_source(source, argument)
     if isinstance(source, np.ndarray):
-        return _array_values(source, describe(source, argument), colour)
+        return _array_values(source, describe_source(source, argument), colour)
     return open_checked(source, argument, functools.partial(_file_values, colour=colour))
 
 

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from editkit import BadImage, EditkitError, open_image
+from editkit import BadImage, EditkitError, describe_source, open_image
 
-from .extras import require_extra
-from .remote import is_remote, reason_of
+from .remote import file_system, is_remote, reason_of
 
 _MOST_BYTES = 256 * 2**20
 _MOST_KEPT = 100_000
@@ -97,14 +96,13 @@ def _local_digest(path: str, column: str) -> str:
 
 
 def _remote_digest(address: str, column: str) -> str:
-    fsspec = require_extra("fsspec", "batch")
     try:
-        fs, path = fsspec.url_to_fs(address)
+        fs, path = file_system(address)
         about = fs.info(path)
     except Exception as error:  # each file system raises its own
         raise _unreadable(address, column, error) from error
     if about.get("type") == "directory":
-        raise BadImage(f"{column} {_short(address)!r} cannot be read: it is a folder; give a file")
+        raise BadImage(f"{describe_source(address, column)} cannot be read: it is a folder; give a file")
     tag = tag_of(about)
     return tag or f"sha256:{hashlib.sha256(read_remote(address, column)[0]).hexdigest()}"
 
@@ -125,23 +123,21 @@ def read_remote(address: str, column: str = "image") -> tuple[bytes, str | None]
 
     Raises BadImage if it cannot be read or is too large.
     """
-    fsspec = require_extra("fsspec", "batch")
     try:
-        with fsspec.open(address, "rb") as file:
+        fs, path = file_system(address)
+        with fs.open(path, "rb") as file:
             data = Download(file.read(_MOST_BYTES + 1))
             tag = tag_of(getattr(file, "details", None))
     except Exception as error:
         raise _unreadable(address, column, error) from error
     if len(data) > _MOST_BYTES:
-        raise BadImage(f"{column} {_short(address)!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
+        raise BadImage(
+            f"{describe_source(address, column)} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed"
+        )
     data.name = address
     return data, tag
 
 
 def _unreadable(address: str, column: str, error: BaseException) -> BadImage:
     reason = "there is no such file" if isinstance(error, FileNotFoundError) else reason_of(error)
-    return BadImage(f"{column} {_short(address)!r} cannot be read: {reason}; check the address")
-
-
-def _short(address: str) -> str:
-    return address if len(address) <= 300 else f"{address[:140]}...{address[-140:]}"
+    return BadImage(f"{describe_source(address, column)} cannot be read: {reason}; check the address")

@@ -16,7 +16,7 @@ from editkit import BadFile, EditkitError, InvalidParameter
 
 from .digests import tag_of
 from .extras import require_extra
-from .remote import folder_of, is_remote, named_failures, reason_of
+from .remote import file_system, folder_of, is_chain, is_remote, named_failures, reason_of
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -44,9 +44,8 @@ class Manifest:
     """The files of a manifest; those below ``output``, the folder of a job, are none of them."""
 
     def __init__(self, url: str, output: str = "") -> None:
-        fsspec = require_extra("fsspec", "batch")
         try:
-            self.fs, path = fsspec.url_to_fs(url)
+            self.fs, path = file_system(url)
             # A store may have an object and others below its name.
             is_folder = not (_kind_of(path) and self.fs.isfile(path)) and self.fs.isdir(path)
             found = self.fs.find(path) if is_folder else []
@@ -103,7 +102,7 @@ class Manifest:
 def _absolute(url: str) -> str:
     """Return a chained address whose last element, a path of this machine, is absolute."""
     outer, chained, last = url.rpartition("::")
-    return f"{outer}::{os.path.abspath(last)}" if chained and "://" not in last else url  # noqa: PTH100
+    return f"{outer}::{os.path.abspath(last)}" if chained and is_chain(url) and "://" not in last else url  # noqa: PTH100
 
 
 def _name_of(path: str) -> str:

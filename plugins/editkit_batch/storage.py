@@ -12,8 +12,7 @@ from typing import BinaryIO, cast
 
 from editkit import EditkitError, InvalidParameter
 
-from .extras import require_extra
-from .remote import is_store, named_failures, protocols, reason_of
+from .remote import file_system, is_store, named_failures, protocols, reason_of
 
 
 def last_change(path: str) -> int:
@@ -30,9 +29,8 @@ class Storage:
     """
 
     def __init__(self, url: str) -> None:
-        fsspec = require_extra("fsspec", "batch")
         try:
-            self.fs, self.root = fsspec.url_to_fs(url)
+            self.fs, self.root = file_system(url)
         except Exception as error:  # a file system may connect now
             raise InvalidParameter(f"output {url!r} cannot be opened: {reason_of(error)}") from error
         self.local = "file" in protocols(self.fs)

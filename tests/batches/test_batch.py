@@ -11,6 +11,7 @@ import random
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -29,12 +30,16 @@ from editkit_batch.changes import check_file, check_model
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of, path_digest
 from editkit_batch.editing import edit_rows, open_address
+from editkit_batch.engines import dask_workers
+from editkit_batch.engines.addresses import check_reachable
 from editkit_batch.engines.dask_workers import DaskWorkers, check_versions
+from editkit_batch.engines.ray_actors import RayWorkers
 from editkit_batch.manifest import Manifest
 from editkit_batch.model_settings import ModelSettings
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
 from editkit_batch.plan import SeenIds
+from editkit_batch.remote import file_system, local_path
 from editkit_batch.row_check import RowChecker
 from editkit_batch.storage import Storage
 
@@ -968,6 +973,108 @@ def test_a_dask_cluster_without_this_editkit_is_refused() -> None:
     for client in (DaskClient(missing), DaskClient(same, a=same, b=missing), DaskClient(same, a="0.0.1")):
         with pytest.raises(EditkitError, match=r"another installation at .* \((No module|editkit 0\.0\.1)"):
             check_versions(client)
+
+
+def test_a_worker_that_joins_a_dask_cluster_is_asked_with_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = dask_workers._as_text(double_or_end, "a")
+    assert eval(text) == "aa"
+    monkeypatch.setattr(dask_workers, "__version__", "0.0.1")
+    with pytest.raises(dask_workers.OtherVersion) as other:
+        eval(text)
+    workers = DaskWorkers(SimpleNamespace(KilledWorker=WorkerEnded), None, None)
+    for error in (other.value, ModuleNotFoundError("No module named 'editkit_batch'")):
+        with pytest.raises(EditkitError, match=r"another installation at .* \((No module|editkit 0\.0\.1)"):
+            workers._outcome(SimpleNamespace(status="error", exception=lambda error=error: error))
+
+
+class RayActor:
+    """Actor of a cluster that has room for some actors; a reference is the actor and the value that it returns."""
+
+    def __init__(self, cluster: FakeRay, has_room: bool) -> None:
+        self.version = SimpleNamespace(remote=lambda: cluster.refer(cluster.version if has_room else None))
+        self.run = SimpleNamespace(remote=lambda work, part: cluster.refer(work(part)))
+
+
+class FakeRay:
+    """Ray with room for ``room`` actors, each with a version of editkit."""
+
+    exceptions = SimpleNamespace(RayActorError=KeyError, RayTaskError=ValueError)
+
+    def __init__(self, room: int, version: Any = editkit.__version__) -> None:
+        self.room, self.version, self.actors, self.values = room, version, 0, dict[int, Any]()
+
+    def refer(self, value: Any) -> int:
+        self.values[len(self.values)] = value
+        return len(self.values) - 1
+
+    def remote(self, **share: Any) -> Any:
+        self.actors += 1
+        return lambda kind: SimpleNamespace(remote=lambda: RayActor(self, self.actors <= self.room))
+
+    def wait(self, references: Sequence[int], num_returns: int, timeout: float | None) -> tuple[list[int], list[int]]:
+        done = [one for one in references if self.values[one] is not None]
+        assert done or timeout, "it would wait for ever"
+        return done[:1], []
+
+    def get(self, reference: int) -> Any:
+        if self.values[reference] == "ended":
+            raise KeyError("ended")
+        return self.values[reference]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(self.room)}
+
+
+def test_an_actor_for_which_ray_has_no_room_gets_no_part() -> None:
+    workers = RayWorkers(FakeRay(room=2), 4, {"num_cpus": 1})
+    assert dict(workers.run(double_or_end, list("abcde"))) == {part: part * 2 for part in "abcde"}
+    assert dict(workers.run(double_or_end, ["f"])) == {"f": "ff"}
+
+
+def test_a_ray_cluster_that_cannot_run_editkit_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for version, reason in {"0.0.1": r"another installation \(editkit 0.0.1\)", "ended": "no worker can start"}.items():
+        with pytest.raises(EditkitError, match=reason):
+            list(RayWorkers(FakeRay(9, version), 1, {}).run(double_or_end, ["a"]))
+    full = FakeRay(room=0)
+    waiting = RayWorkers(full, 1, {"num_gpus": 1})
+    assert waiting._next({}) is None and waiting._next({}) is None
+    said = "Waiting for Ray: no worker has started; each takes {'num_gpus': 1}, and the cluster has {'CPU': 0.0}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_an_address_at_which_no_cluster_listens_is_named_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"tcp://127.0.0.1:{port}", None, "auto", "local", "127.0.0.1"):
+            check_reachable("Ray", address)
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "tcp://127.0.0.1:99999"):
+        with pytest.raises(EditkitError, match=rf"no cluster of Dask answers at '{address}' \(.*\): check --address"):
+            check_reachable("Dask", address)
+
+
+@pytest.mark.parametrize(
+    ("address", "folder", "expected"),
+    [
+        ("../in/./a.png", "s3://bucket/jobs", "s3://bucket/in/a.png"),
+        ("../../../a.png", "s3://bucket/jobs", "s3://bucket/a.png"),
+        ("a//..b.png", "s3://bucket/jobs//one/", "s3://bucket/jobs//one/a//..b.png"),
+        ("a::b.png", "s3://bucket/x::y", "s3://bucket/x::y/a::b.png"),
+        ("s3://bucket/a::b.png", "/jobs", "s3://bucket/a::b.png"),
+        ("../a.png", "https://host/jobs", "https://host/a.png"),
+        ("../a.png", "memory://jobs", "memory://a.png"),
+        ("../a.png", "tar://jobs::s3://bucket/rows.tar", "tar://a.png::s3://bucket/rows.tar"),
+        ("tar://a.png::../a.tar", "/jobs/one", "tar://a.png::/jobs/a.tar"),
+    ],
+)
+def test_an_address_counts_from_the_folder_of_its_manifest(address: str, folder: str, expected: str) -> None:
+    assert local_path(address, folder) == expected
+
+
+def test_a_key_of_a_store_may_hold_two_colons(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = SimpleNamespace(_strip_protocol=lambda url: url.removeprefix("s3://"))
+    monkeypatch.setattr(fsspec, "filesystem", lambda protocol: store)
+    assert file_system("s3://bucket/x::y/a::b.png") == (store, "bucket/x::y/a::b.png")
 
 
 def test_a_lost_connection_to_dask_ends_the_run_in_one_line() -> None:

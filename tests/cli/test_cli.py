@@ -42,6 +42,7 @@ from editkit.cli.options import expand_home, parameters_of
 from editkit.cli.outputs.plan import OutputPlan, ResultName
 from editkit.cli.outputs.printing import json_text
 from editkit.cli.tables import measuring_command
+from editkit.files.writing import check_output
 from editkit.model import loading
 from editkit.registry.registry import PluginSource, Registry, installed
 
@@ -499,6 +500,17 @@ def test_a_device_as_output_names_the_option_for_standard_output(here: Path, nam
 
 def plan(names: list[str], output: str | None, operation: str = "img2img", **options: Any) -> list[Path | None]:
     return OutputPlan(output, (".png",), **options).targets([ResultName(name) for name in names], operation)
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/x.png", "gs://bucket/folder/", "https://host/x.png"])
+def test_an_address_as_output_names_the_command_for_it(here: Path, output: str) -> None:
+    before = sorted(here.iterdir())
+    ended = call("img2img", "a.png", "--prompt", "x", "-o", output)
+    assert ended.exit_code == 2 and ended.stderr.count("\n") == 1
+    assert f"output {output!r} is an address" in ended.stderr and "use 'editkit batch'" in ended.stderr
+    with pytest.raises(InvalidParameter, match="is an address"):
+        check_output(output)
+    assert sorted(here.iterdir()) == before
 
 
 def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> None:

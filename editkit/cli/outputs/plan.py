@@ -55,6 +55,12 @@ class OutputPlan:
     remedy: str = "add --existing number"
     """Advice of a message about a result that would replace an input or another result."""
 
+    def __post_init__(self) -> None:
+        """Raise InvalidParameter for an address: its scheme would become a folder."""
+        from ...files.writing import refuse_address
+
+        refuse_address(self.output or "", self.argument)
+
     @classmethod
     def of(
         cls,

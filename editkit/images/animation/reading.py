@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image, ImageSequence
 
 from ...errors import BadImage, EditkitError
-from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
+from ..sources import Source, check_regular, check_size, describe_source, read_source, reason_text
 from ..stored.decoding import decode, keeps_size, orientation_of, turn_upright
 from ..stored.image import Levels, StoredImage
 from ..stored.kinds import is_video
@@ -69,7 +69,7 @@ def open_animation(source: Source | Animation, *, argument: str = "animation") -
     """
     if isinstance(source, Animation):
         return source
-    name = describe(source, argument)
+    name = describe_source(source, argument)
     data = read_source(source, argument=argument)
     if is_video(data):
         return open_video(data, name)

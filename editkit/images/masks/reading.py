@@ -12,7 +12,7 @@ from ...errors import InvalidParameter
 from ...literals import MaskFrom
 from ..compression import LOSSY_FORMATS
 from ..reading import open_checked
-from ..sources import Source, check_size, describe, format_size, plain_source
+from ..sources import Source, check_size, describe_source, format_size, plain_source
 from ..stored.arrays import array_to_stored
 from ..stored.decoding import decode
 from ..stored.deep import has_deep_channel
@@ -55,7 +55,7 @@ def open_mask(
     InvalidParameter for a mask of another size or without the transparency that ``mask_from`` asks for.
     """
     source = plain_source(source, argument)
-    name = describe(source, argument)
+    name = describe_source(source, argument)
     pixels = _open_pixels(source, name, argument)
     _check_size(pixels.colours.shape[1::-1], size, name)
     if mask_from in ("alpha", "inverse-alpha") and pixels.alpha is None:
@@ -90,7 +90,7 @@ def read_mask(
     to: strokes on a copy of it are found, and a mask that may lie otherwise than it is named.
     """
     source = plain_source(source, argument)
-    name = describe(source, argument)
+    name = describe_source(source, argument)
     pixels = _open_pixels(source, name, argument)
     if size is not None:
         _check_size(pixels.colours.shape[1::-1], size, name)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import BadImage
-from ..sources import describe
+from ..sources import describe_source
 from .colour import ColourProfile, Values
 from .metadata import NO_METADATA, Metadata
 from .transparency import add_change, least_painted
@@ -61,7 +61,9 @@ class StoredImage:
         if isinstance(carried, StoredImage) and carried.is_shown_by(image):
             return carried
         if image.mode not in ("RGB", "RGBA"):
-            raise BadImage(f"{describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
+            raise BadImage(
+                f"{describe_source(image, 'image')} must have mode RGB or RGBA: pass it through open_image first"
+            )
         return cls(np.asarray(image), metadata=metadata)
 
     @property

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from editkit import EngineOptions, WorkerEnded
+import click
+
+from editkit import EditkitError, EngineOptions, WorkerEnded, __version__
 
 from ..extras import require_extra
+from .addresses import check_reachable
+
+_PATIENCE = 20.0
+"""Seconds without a running worker after which the user is told what the workers wait for."""
+_MOST_STARTS = 3
+"""Times that a worker may end before it has started."""
 
 
 class RayEngine:
@@ -24,9 +34,11 @@ class RayEngine:
         options.refuse_no_workers("ray")
         ray = require_extra("ray", "ray")
         share = {"num_cpus": self.cpus, "num_gpus": options.gpus or 0}
+        address = options.address or os.environ.get("RAY_ADDRESS")
+        check_reachable("Ray", address)
         # Ray prints messages about workers that ended, and standard output is for results.
         with contextlib.redirect_stdout(sys.stderr):
-            ray.init(address=options.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            _connect(ray, address)
             try:
                 yield RayWorkers(ray, self._actors(ray, options), share)
             finally:
@@ -42,8 +54,20 @@ class RayEngine:
         return max(1, int(available.get("CPU", 1) / (self.cpus or 1)))
 
 
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (Exception, SystemExit) as error:  # it has many types; another service at the address ends the process
+        reason = " ".join(str(error).split())[:200]
+        raise EditkitError(f"the Ray cluster at {address!r} cannot be used: {reason}; check --address") from error
+
+
 class PartRunner:
     """Actor: a process that runs one part at a time and keeps its models."""
+
+    def version(self) -> str:
+        """Return the version of editkit, when the process has started."""
+        return __version__
 
     def run(self, work: Callable[[str], Any], part: str) -> Any:
         """Return the value of ``work``."""
@@ -51,36 +75,77 @@ class PartRunner:
 
 
 class RayWorkers:
-    """Actors that each run one part at a time; a new one takes the place of one that ended."""
+    """Actors that each run one part at a time; a new one takes the place of one that ended.
+
+    Only an actor that has started gets a part: one for which the cluster has no room would keep it for ever.
+    """
 
     def __init__(self, ray: Any, count: int, share: dict[str, Any]) -> None:
-        self.ray = ray
-        self.share = share
-        self.actors = [self._actor() for _ in range(count)]
+        self.ray, self.share = ray, share
+        self.idle: list[Any] = []
+        self.starting: dict[Any, Any] = {}
+        """Actors by the reference to their first answer."""
+        self.failed_starts = 0
+        self._has_reported = False
+        for _ in range(count):
+            self._start()
 
-    def _actor(self) -> Any:
-        return self.ray.remote(**self.share)(PartRunner).remote()
+    def _start(self) -> None:
+        actor = self.ray.remote(**self.share)(PartRunner).remote()
+        self.starting[actor.version.remote()] = actor
 
     def run(self, work: Callable[[str], Any], parts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Yield each part with its value, its exception, or WorkerEnded."""
-        remaining = iter(parts)
-        running: dict[Any, tuple[str, int]] = {}
+        """Yield each part with its value, its exception, or WorkerEnded.
 
-        def hand_out(slot: int) -> None:
-            part = next(remaining, None)
-            if part is not None:
-                running[self.actors[slot].run.remote(work, part)] = part, slot
+        Raises EditkitError if actors cannot start or have another version of editkit.
+        """
+        remaining = deque(parts)
+        running: dict[Any, tuple[str, Any]] = {}
+        while remaining or running:
+            while remaining and self.idle:
+                actor, part = self.idle.pop(), remaining.popleft()
+                running[actor.run.remote(work, part)] = part, actor
+            reference = self._next(running)
+            if reference in self.starting:
+                self._finish_start(reference)
+            elif reference is not None:
+                part, actor = running.pop(reference)
+                outcome = self._outcome(reference)
+                if isinstance(outcome, WorkerEnded):
+                    self._start()
+                else:
+                    self.idle.append(actor)
+                yield part, outcome
 
-        for slot in range(len(self.actors)):
-            hand_out(slot)
-        while running:
-            (reference,), _ = self.ray.wait(list(running), num_returns=1)
-            part, slot = running.pop(reference)
-            outcome = self._outcome(reference)
-            if isinstance(outcome, WorkerEnded):
-                self.actors[slot] = self._actor()
-            hand_out(slot)
-            yield part, outcome
+    def _next(self, running: dict[Any, Any]) -> Any:
+        """Return the next reference with a value; None if all wait for room in the cluster, which the user is told."""
+        patience = None if running else _PATIENCE
+        done, _ = self.ray.wait([*running, *self.starting], num_returns=1, timeout=patience)
+        if not done and not self._has_reported:
+            self._has_reported = True
+            click.echo(
+                f"Waiting for Ray: no worker has started; each takes {self.share}, and the cluster has "
+                f"{self.ray.cluster_resources()}",
+                err=True,
+            )
+        return next(iter(done), None)
+
+    def _finish_start(self, reference: Any) -> None:
+        actor, answer = self.starting.pop(reference), self._outcome(reference)
+        if isinstance(answer, WorkerEnded):
+            self.failed_starts += 1
+            if self.failed_starts >= _MOST_STARTS:
+                raise EditkitError(f"no worker can start in the Ray cluster: {answer}")
+            self._start()
+        elif answer != __version__:
+            found = f"editkit {answer}" if isinstance(answer, str) else " ".join(str(answer).split())[:200]
+            raise EditkitError(
+                f"the Ray cluster has another installation ({found}): install editkit {__version__} with its extra "
+                "batch on all of its machines"
+            )
+        else:
+            self.failed_starts = 0
+            self.idle.append(actor)
 
     def _outcome(self, reference: Any) -> Any:
         try:
