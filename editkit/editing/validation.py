@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from ..errors import InvalidParameter
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.sources import MAX_PIXELS
 from ..inversion.settings import inverter_field
+from ..model.execution import ExecutionOptions
+from ..model.options import LoadingOptions
 from ..registry.accelerators import MODULE_CAPABILITIES
 from ..registry.params import Params
 from ..registry.registry import Registry, installed
@@ -19,8 +22,9 @@ from .params import AutoMaskParams
 LONGEST = 16384
 """Longest side in pixels of any result."""
 
-_OF_APPLY = ("adapters", "device", "dtype", "model", "offload", "progress", "tiling")
-"""Arguments of :func:`apply` beside parameters that other editors call otherwise."""
+_OPTIONS = (field.name for kind in (LoadingOptions, ExecutionOptions) for field in dc.fields(kind))
+_OF_APPLY = ("adapters", "device", "dtype", "model", "progress", *_OPTIONS)
+"""Arguments of :func:`apply` beside the parameters of an operation."""
 _STEP_BYTES = 5000
 """Upper bound of a step of a recipe without its parameters."""
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 BYTES_PER_PIXEL = 130
 """Memory that an edit takes for each pixel of its source beside the model's, measured with a mask on a CPU."""
+_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w=.-]+)*,", re.IGNORECASE)
 
 
 class HoldsImage(Protocol):
@@ -88,7 +90,12 @@ def _array_of(tensor: Tensor, name: str) -> NDArray[Any]:
 
 
 def refuse_address(source: object, argument: str) -> None:
-    """Raise BadImage for an address, with the call that opens one."""
+    """Raise BadImage for an address, with the call that opens one, and for a data URI."""
+    if isinstance(source, str) and _DATA.match(source):
+        raise BadImage(
+            f"{argument} {source[:40]!r} is a data URI, and no file: pass its bytes, "
+            "base64.b64decode(TEXT.partition(',')[2]), or write them to a file"
+        )
     if scheme_of(source):
         raise BadImage(
             f"{describe_source(source, argument)} is an address, and only files are opened here: download it, or open "

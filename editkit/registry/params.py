@@ -107,7 +107,7 @@ class Params(BaseModel):
 
     @classmethod
     def _explain(cls, owner: str, problem: ErrorDetails, others: Iterable[str]) -> str:
-        name = ".".join(str(part) for part in problem["loc"]) or "parameters"
+        name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden" and name in others:  # as in a step of a pipeline
             return f"{owner} has no parameter {name!r}: it is an argument of the whole call; give it there"
         if problem["type"] == "extra_forbidden":

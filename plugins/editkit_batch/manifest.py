@@ -48,18 +48,25 @@ class Manifest:
             self.fs, path = file_system(url)
             # A store may have an object and others below its name.
             is_folder = not (_kind_of(path) and self.fs.isfile(path)) and self.fs.isdir(path)
-            found = self.fs.find(path) if is_folder else []
+            found = [one for one in self.fs.find(path) if not _is_hidden(one, path)] if is_folder else []
             rows = [one for one in found if _kind_of(one) and not (output and one.startswith(f"{output}/"))]
             self.files = sorted(rows) if is_folder else [path]
             missing = not is_folder and not self.fs.isfile(path)
-            reason = "it is a pipe or a device" if missing and self.fs.exists(path) else "there is no such file"
+            is_pipe = missing and (url == "-" or self.fs.exists(path))
+            reason = "it is a pipe or a device" if is_pipe else "there is no such file"
         except Exception as error:  # each file system raises its own
             raise InvalidParameter(f"manifest {url!r} cannot be opened: {reason_of(error)}") from error
         if missing:
-            raise InvalidParameter(f"manifest {url!r} cannot be read: {reason}; check the path")
+            raise InvalidParameter(f"manifest {url!r} cannot be read: {reason}; give a file or a folder of files")
         if not self.files or not all(map(_kind_of, self.files)):
             raise InvalidParameter(
                 f"manifest {url!r} must be a file that ends in {', '.join(SUFFIXES)}, or a folder of them"
+            )
+        columns = next((one for one in self.files for name in _inside(one, path)[:-1] if "=" in name), None)
+        if is_folder and columns is not None:
+            raise InvalidParameter(
+                f"manifest {url!r} has columns in the names of its folders, such as {columns!r}, which are not read: "
+                "write them as columns of the files"
             )
         whole = _absolute(url) if is_remote(url) else path
         self.folder = whole if is_folder else folder_of(whole)
@@ -97,6 +104,16 @@ class Manifest:
             raise
         except Exception as error:  # each file system raises its own
             raise BadFile(f"manifest {file!r} cannot be read: {reason_of(error)}") from error
+
+
+def _inside(path: str, folder: str) -> list[str]:
+    """Return the names of the folders and of the file on the way from a folder to a file in it."""
+    return path.removeprefix(folder).strip("/").split("/")
+
+
+def _is_hidden(path: str, folder: str) -> bool:
+    """Return whether readers of data sets skip a file: its name, or that of a folder, begins with a dot or ``_``."""
+    return any(name.startswith((".", "_")) for name in _inside(path, folder))
 
 
 def _absolute(url: str) -> str:

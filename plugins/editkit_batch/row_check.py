@@ -174,6 +174,8 @@ class RowChecker:
         listed = value if isinstance(value, list) else [value]
         if not all(isinstance(one, str) and one for one in listed):
             raise BadRow(f"{name} must be the address of a file, or a list of them")
+        if any(one[:5].lower() == "data:" for one in listed):
+            raise BadRow(f"{name} is a data URI, which is not read: write the image to a file and give its path")
         return [local_path(one, self.folder) for one in listed]
 
     def _canonical(self, spec: OperationSpec, values: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:

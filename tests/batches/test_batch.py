@@ -243,6 +243,9 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "wrong strokes": ({**EDIT, "mask": "strokes:40@"}, "mask"),
     "number as image": ({**EDIT, "image": 3}, "image must be the address of a file"),
     "two images": ({**EDIT, "image": ["a.png", "b.png"]}, "img2img takes one image, and the row has 2"),
+    "data URI": ({**EDIT, "image": "data:image/png;base64,AAAA"}, "image is a data URI, which is not read"),
+    "option of all rows": ({**EDIT, "clip_skip": 1}, "'clip_skip': it is an argument of the whole call"),
+    "parameter without a name": ({**EDIT, "": 1}, "img2img has no parameter ''"),
     "superfluous image": ({"operation": "generate", "prompt": "a", "image": "a.png"}, "generate takes no image"),
     "unknown model": ({**EDIT, "model": "emojy"}, "model 'emojy' is neither"),
     "model that is no text": ({**EDIT, "model": 3}, "model=3 is not allowed"),
@@ -286,6 +289,21 @@ def test_a_manifest_that_cannot_be_read_fails_the_job(here: Path, name: str, tex
     assert (ended.exit_code, ended.stdout) == (1, ""), ended.output
     assert reason in ended.stderr
     assert not Path("out/job.json").exists()
+
+
+def test_a_folder_is_read_as_readers_of_data_sets_do(here: Path) -> None:
+    row = json.dumps({**EDIT, "image": str(here / "a.png")})
+    for name in ("rows.jsonl", "._rows.jsonl", "_temporary/0/rows.jsonl", ".git/rows.csv", "more/rows.jsonl"):
+        Path("all", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("all", name).write_text(row if name in ("rows.jsonl", "more/rows.jsonl") else "broken")
+    assert errors(Path("all")) == ["", ""]
+    Path("all/more").rename("all/seed=7")
+    ended = run("all", "-o", "out")
+    assert ended.exit_code == 1 and "seed=7/rows.jsonl', which are not read: write them as columns" in ended.stderr
+
+
+def test_standard_input_as_manifest_is_refused_as_a_pipe(here: Path) -> None:
+    assert "it is a pipe or a device; give a file" in run("-", "-o", "out").stderr
 
 
 def test_a_column_of_parquet_that_stands_twice_fails_the_job(here: Path) -> None:

@@ -200,6 +200,12 @@ def test_an_address_is_refused_by_every_other_call(server: str, parameter: str) 
         editkit.apply("img2img", prompt="a", model=ToyBackend(), **given)
 
 
+@pytest.mark.parametrize("uri", ["data:image/png;base64,iVBORw0KGgo=" + "A" * 5000, "data:,x"])
+def test_a_data_uri_is_refused_with_the_call_that_decodes_it(uri: str) -> None:
+    with pytest.raises(BadImage, match=r"image 'data:.{,40} is a data URI, and no file: pass its bytes, base64"):
+        editkit.open_image(uri)
+
+
 def test_an_address_is_refused_in_place_of_an_animation_and_of_a_recipe(server: str) -> None:
     for call in (editkit.open_animation, editkit.replay):
         with pytest.raises(EditkitError, match=r"'http.* is an address"):
