@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..inversion.settings import INVERSION_SUFFIXES
 from .many.file_names import fill_template
 from .many.inputs import Input
 from .many.masks import plan_masks
@@ -123,7 +122,7 @@ class Invocation:
         Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
         names = [one.name for one in inputs.inputs]
-        _check_streams(options, [*names, *other_files], suffixes)
+        _check_streams(options, [*names, *other_files])
         plan = OutputPlan.of(options, suffixes, into_folder=inputs.into_folder, animated=inputs.animated)
         encoding = encoding_of(options)
         results = inputs.name_results(plan, operation, options.get("name"))
@@ -174,14 +173,12 @@ class Invocation:
         return self.suffix if job.target is None else job.target.suffix
 
 
-def _check_streams(options: Mapping[str, Any], files: Sequence[str], suffixes: Sequence[str]) -> None:
-    """Raise UsageError if standard input or standard output would have several uses, or one that it cannot have."""
+def _check_streams(options: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Raise UsageError if standard input or standard output would have several uses."""
     if options["json"] and options["output"] == STREAM:
         raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
     if files.count(STREAM) > 1:
         raise click.UsageError("standard input '-' can be given once")
-    if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
-        raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
 
 
 def read_if_stdin(name: str, argument: str = "image") -> str | bytes:

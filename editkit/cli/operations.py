@@ -50,6 +50,7 @@ _INVERSION_HELP = (
     "IMAGE may be an inversion, a .safetensors file of editkit invert: it is not inverted again, and its prompt is the "
     "source prompt. It sets the inverter, the steps and the other settings that it was made with, too."
 )
+_FILE_HELP = "FILE is an inversion, a .safetensors file of editkit invert, or - for standard input."
 _LISTS_HELP = (
     "Numbers, choices and seeds may be lists (--strength 0.4,0.6 --seed 0-3), and texts may be repeated: each image "
     "gets a result for every combination, and --sheet shows all of them."
@@ -59,6 +60,7 @@ _LISTS_HELP = (
 def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     """Return the command of a registered operation; raises PluginFailure if a parameter has the name of an option."""
     notes = [IMAGE_HELP] if spec.takes == "image" else []
+    notes += [_FILE_HELP] if spec.takes == "inversion" else []
     notes += [_INVERSION_HELP] if spec.edits_inversion else []
     notes += [_LISTS_HELP]
     notes += [f"Source: {spec.source}"] if spec.source else []
@@ -115,6 +117,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     names, other = _input_names(spec, options)
     # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
     recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, names)))
+    recorded |= spec.edits_inversion and names == [STREAM] and _lacks_source(spec, options)
     options = without_settings(options, spec.params.model_fields) if recorded else options
     recursive = options.get("recursive", False)
     inputs = expand_inputs(names, recursive=recursive) if spec.takes == "image" else [Input(name) for name in names]
@@ -151,6 +154,11 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     images = {name: [read_if_stdin(path, name) for path in files] for name, files in given.images.items()}
     edit = _Edit(registry, spec, options, values, params, {**images, **given.prompts}, second, animated, invocation)
     run_jobs(invocation, edit.prepare, edit.start)
+
+
+def _lacks_source(spec: OperationSpec, options: Mapping[str, Any]) -> bool:
+    """Return whether the source prompt is missing, as it may be for an inversion from standard input."""
+    return spec.params.model_fields["source"].is_required() and not options["source"]
 
 
 @dc.dataclass(frozen=True)

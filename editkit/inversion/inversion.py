@@ -82,7 +82,7 @@ class Inversion:
         return self.trajectory[0]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the inversion to a safetensors file, whole or not at all, and return its path.
+        """Write :meth:`encoded` to a safetensors file, whole or not at all, and return its path.
 
         Raises InvalidParameter for the name of another kind of file, such as that of the image.
         """
@@ -91,6 +91,10 @@ class Inversion:
         suffix = Path(path).suffix.lower()
         if suffix not in ("", ".safetensors"):
             raise InvalidParameter(f"an inversion is no {suffix} file: give a path that ends in .safetensors")
+        return write_encoded(path, lambda _: self.encoded())
+
+    def encoded(self) -> bytes:
+        """Return the bytes of the safetensors file: what :meth:`save` writes, for standard output or a network."""
         params = without_folders(installed(), _params_of(self.report), self.params)
         header = {
             "mode": self.source.mode,
@@ -101,11 +105,14 @@ class Inversion:
             "params": params,
             "report": self.report and _report_to_store(self.report, params).as_dict(),
         }
-        return write_encoded(path, lambda _: encode_inversion(header, self.record, self.source, self.random))
+        return encode_inversion(header, self.record, self.source, self.random)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Inversion:
-        """Read a file of :meth:`save`; raises BadFile if it is missing, damaged, changed or of another schema."""
+    def load(cls, path: str | os.PathLike[str] | bytes) -> Inversion:
+        """Read a file of :meth:`save`, or its bytes.
+
+        Raises BadFile if it is missing, damaged, changed or of another schema.
+        """
         header, record, source, random = read_inversion(path)
         return cls(
             record,

@@ -79,15 +79,15 @@ def encode_inversion(
     return save(to_cpu(tensors), {"editkit": json.dumps({**values, "sha256": digest(values, tensors)})})
 
 
-def read_inversion(path: str | os.PathLike[str]) -> tuple[Header, InversionRecord, Image.Image, Tensor | None]:
-    """Return header, record, source and state of the generator in a file, None if it has none.
+def read_inversion(file: str | os.PathLike[str] | bytes) -> tuple[Header, InversionRecord, Image.Image, Tensor | None]:
+    """Return header, record, source and state of the generator in a file or its bytes, None if it has none.
 
     Raises BadFile, in one line, if it is missing, damaged or changed.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise InvalidParameter(f"an inversion cannot be read from {type(path).__name__}: give the path of a file")
-    name = f"inversion {shorten(os.fspath(path))}"
-    values, tensors = _read_safetensors(Path(path), name)
+    if not isinstance(file, (str, os.PathLike, bytes)):
+        raise InvalidParameter(f"an inversion cannot be read from {type(file).__name__}: give the path of a file")
+    name = _name_of(file)
+    values, tensors = _read_safetensors(file, name)
     schema = values.get("schema")
     if schema not in (SCHEMA, OLD_SCHEMA):
         raise BadFile(
@@ -113,26 +113,29 @@ def _damaged(name: str, reason: str) -> BadFile:
     return BadFile(f"{name} is damaged ({' '.join(reason.split())}): make it again with editkit invert")
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _name_of(file: str | os.PathLike[str] | bytes) -> str:
+    return "the inversion" if isinstance(file, bytes) else f"inversion {shorten(os.fspath(file))}"
+
+
+def read_header(file: str | os.PathLike[str] | bytes) -> dict[str, Any]:
     """Return the settings in an inversion file, unchecked, without its tensors; raises BadFile if it is none."""
-    return _read_safetensors(Path(path), f"inversion {shorten(os.fspath(path))}", with_tensors=False)[0]
+    return _read_safetensors(file, _name_of(file), with_tensors=False)[0]
 
 
-def _read_safetensors(path: Path, name: str, *, with_tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the header and the tensors of an inversion file; raises BadFile if it is none."""
-    from safetensors import SafetensorError, safe_open
+def _read_safetensors(
+    file: str | os.PathLike[str] | bytes, name: str, *, with_tensors: bool = True
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the header and the tensors of an inversion file or its bytes; raises BadFile if it is none."""
+    from safetensors import SafetensorError
 
     try:
-        if path.stat() and not path.is_file():  # a missing one raises an OSError that says so
-            raise BadFile(f"{name} is not a file: give a file that editkit invert wrote")
-        if path.stat().st_size > MAX_BYTES:
-            raise BadFile(f"{name} has more than {MAX_BYTES} bytes: give a file that editkit invert wrote")
-        with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})["editkit"])
-            if not isinstance(values, dict):
-                raise _damaged(name, f"its header is {type(values).__name__}, not an object")
-            keys = file.keys() if with_tensors else ()
-            return values, {key: file.get_tensor(key) for key in keys}
+        if isinstance(file, bytes):
+            metadata, tensors = _read_bytes(file, with_tensors)
+        else:
+            metadata, tensors = _read_path(Path(file), name, with_tensors)
+        values = json.loads(metadata["editkit"])
+        if not isinstance(values, dict):
+            raise _damaged(name, f"its header is {type(values).__name__}, not an object")
     except OSError as error:
         raise BadFile(f"{name} cannot be read: {read_reason(error)}") from error
     except SafetensorError as error:
@@ -143,6 +146,28 @@ def _read_safetensors(path: Path, name: str, *, with_tensors: bool = True) -> tu
         raise BadFile(
             f"{name} is not a file that editkit invert wrote: its header holds no settings of editkit; make it again"
         ) from error
+    return values, tensors
+
+
+def _read_path(path: Path, name: str, with_tensors: bool) -> tuple[Mapping[str, str], dict[str, Tensor]]:
+    from safetensors import safe_open
+
+    if path.stat() and not path.is_file():  # a missing one raises an OSError that says so
+        raise BadFile(f"{name} is not a file: give a file that editkit invert wrote")
+    if path.stat().st_size > MAX_BYTES:
+        raise BadFile(f"{name} has more than {MAX_BYTES} bytes: give a file that editkit invert wrote")
+    with safe_open(path, framework="pt") as opened:
+        metadata = opened.metadata() or {}
+        keys = opened.keys() if with_tensors and "editkit" in metadata else ()  # a model may have gigabytes
+        return metadata, {key: opened.get_tensor(key) for key in keys}
+
+
+def _read_bytes(data: bytes, with_tensors: bool) -> tuple[Mapping[str, str], dict[str, Tensor]]:
+    from safetensors.torch import load
+
+    tensors = load(data)  # checks the header too
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__", {}), tensors if with_tensors else {}
 
 
 def _record(tensors: Mapping[str, Tensor], header: Header) -> InversionRecord:

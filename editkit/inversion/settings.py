@@ -27,8 +27,13 @@ _GUIDANCE = frozenset(DrawingParams.model_fields) - {"seed", "attach"}
 """Parameters on which the inversion of an inverter depends that is guided like its replay."""
 
 
-def is_inversion(given: Any) -> TypeGuard[Inversion | str | os.PathLike[str]]:
-    """Return whether the input of an operation is an inversion, or the name of a file of one, by its suffix."""
+def is_inversion(given: Any) -> TypeGuard[Inversion | str | os.PathLike[str] | bytes]:
+    """Return whether the input of an operation is an inversion, the name of a file of one by its suffix, or its bytes.
+
+    The bytes begin with the length of a header in JSON, which those of no image do.
+    """
+    if isinstance(given, bytes):
+        return given[8:9] == b"{" and int.from_bytes(given[:8], "little") < len(given)
     if isinstance(given, (str, os.PathLike)):
         return os.fsdecode(given).lower().endswith(INVERSION_SUFFIXES)
     # The module imports torch, and without it, or while another thread imports it, there is no Inversion.
@@ -37,12 +42,15 @@ def is_inversion(given: Any) -> TypeGuard[Inversion | str | os.PathLike[str]]:
 
 
 def load_inversion(given: Any) -> Inversion:
-    """Return an inversion or that in a file; raises InvalidParameter for other types, BadFile for a damaged file."""
+    """Return an inversion or that in a file or its bytes.
+
+    Raises InvalidParameter for other types, BadFile for a damaged file.
+    """
     from .inversion import Inversion  # imports torch
 
     if isinstance(given, Inversion):
         return given
-    if isinstance(given, (str, os.PathLike)):
+    if isinstance(given, (str, os.PathLike, bytes)):
         return Inversion.load(given)
     raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass the result of editkit.invert")
 

@@ -288,7 +288,6 @@ BAD: dict[str, tuple[list[str], str]] = {
     "wrong ending": (["img2img", "a.png", "-o", "x.bmp"], ".webp"),
     "no ending": (["img2img", "a.png", "-o", "x"], "'x'"),
     "wrong ending of an inversion": (["invert", "a.png", "-o", "x.png"], ".safetensors"),
-    "inversion to a pipe": (["invert", "a.png", "-o", "-"], "standard output"),
     "sheet": (["img2img", "a.png", "--sheet", "nowhere/s.png"], "sheet 'nowhere/s.png'"),
     "sheet over the input": (["img2img", "a.png", "--sheet", "a.png"], "'a.png'"),
     "preview over the input": (["img2img", "a.png", "--preview", "./a.png"], "'a.png'"),
@@ -843,6 +842,12 @@ def test_invert_and_reconstruct(here: Path, tiny_folder: Path) -> None:
     report = json.loads(run_with(*words, model=tiny_folder).stdout)
     assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
     assert report["output"] == "a-invert-reconstruct.png"
+    stored = run_with("invert", "a.png", "--steps", "2", "-o", "-", model=tiny_folder).stdout_bytes
+    again = run_with("reconstruct", "-", "-o", "-", model=tiny_folder, stdin=stored).stdout_bytes
+    run_with("prompt-edit", "-", "--target", "red", "-o", "e.png", model=tiny_folder, stdin=stored)
+    image = Path("a.png").read_bytes()
+    assert_error(call("prompt-edit", "-", "--target", "red", "-o", "e.png", stdin=image), "'source'", status=2)
+    assert Image.open(io.BytesIO(again)).tobytes() == Image.open(report["output"]).tobytes()
 
 
 @pytest.mark.slow

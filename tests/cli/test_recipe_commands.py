@@ -31,8 +31,8 @@ def done(*words: object, stdin: bytes | None = None) -> Result:
     return result
 
 
-def refused(words: Sequence[object], *fragments: str) -> None:
-    result = call(*words)
+def refused(words: Sequence[object], *fragments: str, stdin: bytes | None = None) -> None:
+    result = call(*words, stdin=stdin)
     assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
     for fragment in fragments:
         assert fragment in result.stderr
@@ -181,6 +181,16 @@ def test_show_prints_the_settings_of_an_inversion(here: Path) -> None:
     text = done("show", "x.safetensors").stdout
     assert "prompt: red" in text and "method: pinned" in text and "holds the source image" in text
     assert json.loads(done("show", "x.safetensors", "--json").stdout)["prompt"] == "red"
+
+
+def test_an_inversion_goes_through_a_pipe(here: Path) -> None:
+    editkit.invert(SOURCE, model=ToyBackend(), prompt="red", steps=2).save("x.safetensors")
+    stored = Path("x.safetensors").read_bytes()
+    assert editkit.Inversion.load("x.safetensors").encoded() == editkit.Inversion.load(stored).encoded()
+    assert done("show", "-", stdin=stored).stdout == done("show", "x.safetensors").stdout
+    refused(["show", "-"], "the inversion is damaged, cut short", stdin=stored[:-1])
+    with pytest.raises(editkit.BadFile, match="the inversion is damaged"):
+        editkit.Inversion.load(stored[:-1] + bytes([stored[-1] ^ 1]))
 
 
 def test_strip_writes_a_copy_or_replaces_the_file(here: Path) -> None:

@@ -148,7 +148,10 @@ def test_other_files_and_arguments_are_refused(tmp_path: Path, file: Path) -> No
     for name in ("text.safetensors", "deep.safetensors", "missing", ".", "x" * 5000, "a\0b"):
         with pytest.raises(BadFile, match=r"^inversion"):
             Inversion.load(tmp_path / name)
-    for wrong in (5, None, [], b"x"):
+    for name in ("text.safetensors", "deep.safetensors"):
+        with pytest.raises(BadFile, match=r"^the inversion is"):
+            Inversion.load((tmp_path / name).read_bytes())
+    for wrong in (5, None, [], bytearray(b"x")):
         with pytest.raises(InvalidParameter, match="path of a file"):
             Inversion.load(wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidParameter, match="path of a file"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import BadFile
-from ...inversion.settings import INVERSION_SUFFIXES
+from ...inversion.settings import is_inversion
 from ...registry.params import is_default
 from ...registry.registry import installed
 from ..errors import Command
@@ -55,10 +55,11 @@ def _show(file: str, as_json: bool, extract: str | None) -> None:
     if extract is not None:
         _extract(file, extract)
         return
-    if file.lower().endswith(INVERSION_SUFFIXES):
-        _show_inversion(file, as_json)
+    content = read_if_stdin(file, "recipe")
+    if is_inversion(content):
+        _show_inversion(content, as_json)
         return
-    recipe, images = read_recipe(read_if_stdin(file, "recipe"))
+    recipe, images = read_recipe(content)
     if as_json:
         click.echo(_recipe_json(recipe.model_dump(mode="json")))
         return
@@ -86,7 +87,7 @@ def _extract(file: str, folder: str) -> None:
         print_bytes(os.fsencode(path) + b"\n")
 
 
-def _show_inversion(file: str, as_json: bool) -> None:
+def _show_inversion(file: str | bytes, as_json: bool) -> None:
     from ...inversion.inversion_file import read_header
 
     header = read_header(file)

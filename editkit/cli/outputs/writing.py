@@ -92,7 +92,10 @@ def make_folder(folder: Path) -> None:
         raise InvalidParameter(f"output folder {str(folder)!r} cannot be made: {error.strerror}") from error
 
 
-def write_stdout(result: Result | AnimationResult, suffix: str, encoding: Encoding) -> None:
-    """Write the image to standard output in the format of a suffix."""
-    print_bytes(result.encoded(suffix, **dc.asdict(encoding)))
-    print_warnings(result.report.warnings)
+def write_stdout(outcome: Result | AnimationResult | Inversion, suffix: str, encoding: Encoding) -> None:
+    """Write the image to standard output in the format of a suffix, or the inversion."""
+    from ...inversion.inversion import Inversion
+
+    print_bytes(outcome.encoded() if isinstance(outcome, Inversion) else outcome.encoded(suffix, **dc.asdict(encoding)))
+    assert outcome.report is not None, "every operation reports"
+    print_warnings(outcome.report.warnings)
