@@ -79,9 +79,9 @@ def check_same_settings(job: Job, given: Mapping[str, Any], output: str) -> None
     for name, value in given.items():
         planned = job.settings.get(name)
         if planned != value:
+            how = "without it; leave it out" if planned is None else f"with {planned!r}; give that"
             raise InvalidParameter(
-                f"{name}={value!r} is not allowed: the job in {output!r} was planned with {planned!r}; give that, or "
-                "another output folder"
+                f"{name}={value!r} is not allowed: the job in {output!r} was planned {how}, or another output folder"
             )
     if job.version != __version__:
         raise InvalidParameter(

@@ -681,7 +681,8 @@ def test_a_folder_keeps_to_one_job(here: Path, edited: list[str]) -> None:
         assert (ended.exit_code, message in ended.stderr) == (1, True)
     for other, planned in ((["--outputs", "tar"], "'files'"), (["--no-exact"], "True")):
         ended = run(*words, *other)
-        assert (ended.exit_code, f"was planned with {planned}" in ended.stderr) == (1, True)
+        assert (ended.exit_code, f"was planned with {planned}; give that, or" in ended.stderr) == (1, True)
+    assert "was planned without it; leave it out, or" in run(*words, "--dtype", "bfloat16").stderr
     words = (write([{**EDIT, "strenght": 1}, *ROWS, {**EDIT, "seed": 5}]), *words[1:])
     ended = run(*words)
     assert (ended.exit_code, "the job of another manifest" in ended.stderr) == (1, True)

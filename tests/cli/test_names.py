@@ -58,6 +58,7 @@ def test_a_description_has_options_source_and_a_command_that_takes_the_name(kind
         *installed().specs["commands"],
     }
     assert example[-1].partition(":")[0].strip("'") == name
+    assert ("--mask" in example) == (kind == "segmenters" or getattr(spec, "needs_mask", False))
 
 
 def test_describe_finds_all_kinds_of_a_name() -> None:

@@ -23,6 +23,7 @@ def example_of(registry: Registry, kind: str, spec: Spec) -> str:
     if caller is None:
         return ""
     masks = [text for name, text in _MASKS.items() if kind == "segmenters" and name in spec.reads]  # type: ignore[attr-defined]
+    masks += ["--mask mask.png"] if getattr(spec, "needs_mask", False) else []
     option = f"--{field.replace('_', '-')}"
     usage = re.sub(rf" {option} \S+", "", usage_of(caller))
     return " ".join([usage, *masks[:1], option, shlex.quote(call_of(spec))])
