@@ -42,8 +42,8 @@ def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None
 
 
 def test_16_bit_png_is_read_by_opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
-    log: Any = cv2.utils.logging
-    monkeypatch.delattr(cv2.utils, "logging")
+    log: Any = getattr(cv2.utils, "logging", cv2)
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
     for name in ("getLogLevel", "setLogLevel"):
         monkeypatch.setattr(cv2, name, getattr(log, name), raising=False)
     original = levels(depth=16)
