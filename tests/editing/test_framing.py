@@ -18,12 +18,16 @@ from editkit import Result
 from editkit.editing.framing.cutting import cut_out
 from editkit.editing.framing.extent import place_by_extent
 from editkit.editing.framing.following import FollowedSubject
+from editkit.editing.framing.frame import Framing
 from editkit.editing.framing.ground import Standing, smooth_ground
 from editkit.editing.framing.opaque import unexplained_beside
 from editkit.editing.framing.placing import cuts, hold, place_by_outline
 from editkit.editing.framing.registration import Placement, place_template, refine, whole_image
+from editkit.editing.outcome import PixelEdit
 from editkit.images.metrics import psnr
 from editkit.images.tensors import to_tensor
+from editkit.report import Usage
+from editkit.testing import ToyBackend
 
 SAMPLES = Path(__file__).parents[1] / "pictures"
 APPLE = SAMPLES / "noto-red-apple.png"
@@ -242,6 +246,42 @@ def test_an_image_without_the_subject_of_the_source_prompt_is_named() -> None:
 
 def on_white(result: Result) -> Image.Image:
     return editkit.on_white(result.image)
+
+
+class _Session:
+    """The parts of a session that laying an edit back uses."""
+
+    def __init__(self, pixels: Tensor, mask: Tensor | None = None) -> None:
+        self.pixels, self.mask, self.usage = pixels, mask, Usage()
+
+
+@pytest.mark.parametrize(
+    ("painted", "place", "marked", "warned"),
+    [
+        ((slice(None), slice(None)), (10, 10, 30), None, True),
+        ((slice(None), slice(0, 2)), (10, 10, 30), None, True),
+        ((slice(2, -2), slice(2, -2)), (10, 10, 30), None, False),
+        ((slice(0, 12), slice(None)), (0, 10, 64), None, True),
+        ((slice(None), slice(None)), (-10, -10, 90), None, False),
+        ((slice(None), slice(None)), (10, 10, 30), (slice(15, 35), slice(15, 35)), False),
+    ],
+    ids=["all", "one side", "inside", "wide", "beyond the image", "masked"],
+)
+def test_a_change_that_is_cut_off_at_the_border_of_its_square_is_named(
+    painted: tuple[slice, slice], place: tuple[int, int, int], marked: tuple[slice, slice] | None, warned: bool
+) -> None:
+    mask = None
+    if marked:
+        mask = torch.zeros(1, 1, 64, 64)
+        mask[0, 0, marked[0], marked[1]] = 1
+    session, side = _Session(torch.ones(1, 3, 64, 64), mask), place[2]
+    region = _Session(torch.ones(1, 3, side, side))
+    session.model = region.model = ToyBackend(native_size=64)  # type: ignore[attr-defined]
+    framing = Framing(session, region, Placement(*place, False, 0.0), torch.ones(3, 1, 1), None)  # type: ignore[arg-type]
+    after = region.pixels.clone()
+    after[0, :, painted[0], painted[1]] = 0.4
+    framing.lay_back(PixelEdit(after))
+    assert any("ends there in an edge" in text for text in session.usage.warnings) == warned
 
 
 @pytest.mark.model

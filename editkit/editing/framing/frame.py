@@ -33,6 +33,16 @@ EDGE = 2
 BESIDE = 0.25
 """Share of all that stands on a plain ground from which it is named if it is beside the edited square."""
 
+VISIBLE = 0.1
+"""Difference of a pixel to the one beside it that is seen as an edge, where the source has less."""
+CUT_SHARE = 0.5
+"""Share of a side of the edited square with such edges, from which the edit is cut off there."""
+
+_CUT_EDGE = (
+    "the edit goes on at the border of the report's frame, and ends there in an edge: frame=off edits the whole image, "
+    "another target keeps the size of the subject"
+)
+
 NOTHING = torch.zeros(1, 1, 1)
 """Share of a subject or a mask beside an image."""
 
@@ -75,7 +85,22 @@ class Framing:
         pixels = self.session.pixels.clone()
         rows, columns = self.placement.overlaps(pixels)
         pixels[..., rows[0], columns[0]] += change[..., rows[1], columns[1]]
+        self._warn_of_cut_edge(pixels)
         return PixelEdit(pixels)
+
+    def _warn_of_cut_edge(self, pixels: Tensor) -> None:
+        """Warn if edited pixels (1, 3, H, W) have an edge along the border of the square that the source has not."""
+        source, mask, place = self.session.pixels, self.session.mask, self.placement
+        edited = pixels if mask is None else source + mask * (pixels - source)
+        rows, columns = (own[0] for own in place.overlaps(pixels))
+        ends = [(1, columns, (place.top, place.top + place.side)), (2, rows, (place.left, place.left + place.side))]
+        for axis, along, edges in ends:
+            before, after = (image[0].movedim(axis, 1)[..., along] for image in (source, edited))
+            for edge in edges:
+                if 0 < edge < before.shape[1]:
+                    was, now = (_step(image, edge) for image in (before, after))
+                    if float(((was < VISIBLE) & (now - was > VISIBLE)).float().mean()) > CUT_SHARE:
+                        self.session.usage.warn(_CUT_EDGE)
 
     def whole_mask(self, mask: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the whole image from one of the region, outside which nothing changes."""
@@ -94,6 +119,11 @@ class Framing:
         pixels = self.session.pixels
         inside = _cut(torch.ones_like(pixels[:, :1]), self.placement, NOTHING)
         return pull_push_fill(_cut(pixels, self.placement, self.model_ground), (subject == 0) & (inside == 1))
+
+
+def _step(image: Tensor, edge: int) -> Tensor:
+    """Return the largest difference of a channel between two lines of an image (3, H, W), at each pixel of them."""
+    return (image[:, edge] - image[:, edge - 1]).abs().amax(0)
 
 
 def frame_session(session: Session, following: FollowedSubject | None = None) -> Framing | None:
