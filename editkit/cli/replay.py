@@ -69,7 +69,8 @@ def _replay(options: Mapping[str, Any]) -> None:
     settings: dict[str, list[str]] = {}
     for name, value in map(_split_setting, options["settings"]):
         settings.setdefault(name, []).append(value)
-    others = [*options["source"], *itertools.chain(*settings.values()), *_files_in(settings)]
+    texts = [*itertools.chain(*settings.values())]
+    others = [*options["source"], *texts, *(set(_files_in(settings)) - {STREAM})]  # texts has standard input
     file = options["file"]
     animated = _animated(file)
     invocation = Invocation.plan(

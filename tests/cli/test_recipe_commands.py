@@ -96,6 +96,9 @@ def test_a_result_is_made_again_with_source_mask_and_changed_values(here: Path, 
         stdin=Path("x.png").read_bytes(),
     )
     assert pixels(streamed.stdout_bytes) == pixels("x.png")
+    with_stdin = [*arguments[:3], "mask=-", *arguments[4:]]
+    assert json.loads(done("replay", "x.png", *with_stdin, "--json", stdin=Path("m.png").read_bytes()).stdout)
+    assert pixels("again.png") == pixels("x.png")
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
