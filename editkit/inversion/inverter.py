@@ -99,7 +99,7 @@ class Inverter:
         return ()
 
     def idle_options(self, path: SamplingPath) -> Iterator[str]:
-        """Yield a warning of each option that is set but has no effect on a replay along ``path``."""
+        """Yield a warning of each option that has no effect, or not the one it names, on a replay along ``path``."""
         yield from ()
 
     def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper | None:
