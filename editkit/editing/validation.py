@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses as dc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,7 @@ from ..errors import InvalidParameter
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.sources import MAX_PIXELS
 from ..inversion.settings import inverter_field
-from ..model.execution import ExecutionOptions
-from ..model.options import LoadingOptions
+from ..model.loading_params import OPTION_FIELDS
 from ..registry.accelerators import MODULE_CAPABILITIES
 from ..registry.params import Params
 from ..registry.registry import Registry, installed
@@ -22,8 +20,7 @@ from .params import AutoMaskParams
 LONGEST = 16384
 """Longest side in pixels of any result."""
 
-_OPTIONS = (field.name for kind in (LoadingOptions, ExecutionOptions) for field in dc.fields(kind))
-_OF_APPLY = ("adapters", "device", "dtype", "model", "progress", *_OPTIONS)
+_OF_APPLY = ("adapters", "device", "dtype", "model", "progress", *(field.name for field in OPTION_FIELDS))
 """Arguments of :func:`apply` beside the parameters of an operation."""
 _STEP_BYTES = 5000
 """Upper bound of a step of a recipe without its parameters."""

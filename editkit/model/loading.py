@@ -26,6 +26,7 @@ from .capabilities import SupportsAdapters, SupportsExecutionOptions, SupportsLo
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler, plain_mode
 from .files.folders import has_other_variant, read_index, stored_dtype
 from .finding import check_support, default_model, family_of_class, find_family, locate, model_stamps
+from .loading_params import OPTION_FIELDS
 from .options import LoadingOptions
 from .placement import default_dtype, resolve_device, resolve_dtype
 
@@ -78,8 +79,7 @@ def loading_arguments(given: Mapping[str, Any], function: str) -> dict[str, Any]
     """
     options, others = split_options(dict(given))
     for name in others:
-        known = {*options, *(field.name for kind in (ExecutionOptions, LoadingOptions) for field in dc.fields(kind))}
-        known -= {"execution", "options"}
+        known = {*options, *(field.name for field in OPTION_FIELDS)} - {"execution", "options"}
         raise InvalidParameter(f"{function} has no argument {name!r}; {did_you_mean(name, known)}")
     return options
 

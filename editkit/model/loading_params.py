@@ -11,7 +11,8 @@ from ..registry.params import Params
 from .execution import ExecutionOptions
 from .options import REPLACED, LoadingOptions
 
-_OPTIONS = (*dc.fields(LoadingOptions), *dc.fields(ExecutionOptions))
+OPTION_FIELDS = (*dc.fields(LoadingOptions), *dc.fields(ExecutionOptions))
+"""Fields of all options with which a model is loaded."""
 
 
 def _field(option: dc.Field[Any]) -> tuple[Any, Any]:
@@ -27,7 +28,7 @@ def _field(option: dc.Field[Any]) -> tuple[Any, Any]:
 if TYPE_CHECKING:
     _Options = Params
 else:
-    _Options = create_model("_Options", __base__=Params, **{option.name: _field(option) for option in _OPTIONS})
+    _Options = create_model("_Options", __base__=Params, **{option.name: _field(option) for option in OPTION_FIELDS})
 
 
 class LoadingParams(_Options):

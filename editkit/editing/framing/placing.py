@@ -130,9 +130,8 @@ def place_standing(
 def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, model_ground: Tensor) -> Place:
     """Return the place of the subject of an image (1, 3, H, W) on any ground, which the predicted subject hides."""
     view = View.of(pixels, None, mask, template.shape[-1])
-    ground, outline = border_colour(view.pixels), predicted_outline(template)
-    shown = template + model_ground
-    image, hiding = view.pixels - ground, (shown - ground) * outline
+    shown, outline = template + model_ground, predicted_outline(template)
+    image, hiding = _differences(view, shown, outline)
     best, whole = place_template(image, hiding, view.mask), whole_image(image, hiding)
     best_rest, whole_rest = (unexplained(image, hiding, outline, one) for one in (best, whole))
     if BETTER * whole.cost <= best.cost or whole_rest <= best_rest:
@@ -152,31 +151,35 @@ def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, mode
     return Place(placement, Standing.cut_out(pixels, subject, model_ground), cut=True, more=more)
 
 
+def _differences(view: View, shown: Tensor, outline: Tensor) -> tuple[Tensor, Tensor]:
+    """Return differences to the border colour: of a view, and of a predicted image (3, n, n) under its outline."""
+    ground = border_colour(view.pixels)
+    return view.pixels - ground, (shown - ground) * outline
+
+
 def _place_small(view: View, shown: Tensor, outline: Tensor) -> Placement | None:
     """Return the place of a small subject in a view, whose cost is relative to the colour beside it.
 
     ``shown`` (3, n, n) is the predicted image. None if the prediction does not show it.
     """
-    ground = border_colour(view.pixels)
-    image, hiding = view.pixels - ground, (shown - ground) * outline
+    image, hiding = _differences(view, shown, outline)
 
-    def beside(one: Placement) -> float:
-        return unexplained_beside(view.pixels[None], shown, outline, one)
+    def beside(one: Placement) -> Placement:
+        return one._replace(cost=unexplained_beside(view.pixels[None], shown, outline, one))
 
     sides = (round(scale * max(image.shape[-2:])) for scale in SMALL)
-    best = min(small_places(image, hiding, outline, sides, covering(view.mask)), key=beside, default=None)
-    if best is None or beside(best) >= HIDDEN:
+    tried = map(beside, small_places(image, hiding, outline, sides, covering(view.mask)))
+    best = min(tried, key=lambda one: one.cost, default=None)
+    if best is None or best.cost >= HIDDEN:
         return None
     near = small_places(image, hiding, outline, sides_around(best.side), centred_in(best))
-    best = next((one for one in near if one.mirrored == best.mirrored), best)
-    cost = beside(best)
-    return view.in_image(best)._replace(cost=cost) if cost < HIDDEN else None
+    best = next((beside(one) for one in near if one.mirrored == best.mirrored), best)
+    return view.in_image(best) if best.cost < HIDDEN else None
 
 
 def _has_another(view: View, shown: Tensor, outline: Tensor, found: Placement) -> bool:
     """Return whether a view shows a subject of about the same size again beside the one found in the image."""
-    ground = border_colour(view.pixels)
-    image, hiding = view.pixels - ground, (shown - ground) * outline
+    image, hiding = _differences(view, shown, outline)
     left, top, side = (round(length / view.factor) for length in (found.left, found.top, found.side))
     sides = {round(side * STEP**step) for step in range(-2, 3)}
     others = small_places(image, hiding, outline, sides, centred_beside(found._replace(left=left, top=top, side=side)))

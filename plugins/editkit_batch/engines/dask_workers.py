@@ -20,7 +20,7 @@ from ..extras import require_extra
 from .addresses import check_reachable
 
 _PATIENCE = 20.0
-"""Seconds without a part at work after which the user is told what the parts wait for."""
+"""Seconds without a part at work after which a message names what the parts wait for."""
 
 
 class DaskEngine:
@@ -133,7 +133,7 @@ class DaskWorkers:
             waiting += hand_out(self._most() - len(part_of))
 
     def _finished(self, tasks: Sequence[Any]) -> set[Any]:
-        """Return tasks that are finished; none if all wait for a worker, which the user is told."""
+        """Return tasks that are finished; none if all wait for a worker, which a message says."""
         try:
             return set(self.distributed.wait(tasks, timeout=_PATIENCE, return_when="FIRST_COMPLETED").done)
         except TimeoutError:

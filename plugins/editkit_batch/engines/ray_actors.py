@@ -17,7 +17,7 @@ from ..extras import require_extra
 from .addresses import check_reachable
 
 _PATIENCE = 20.0
-"""Seconds without a running worker after which the user is told what the workers wait for."""
+"""Seconds without a running worker after which a message names what the workers wait for."""
 _MOST_STARTS = 3
 """Times that a worker may end before it has started."""
 
@@ -118,7 +118,7 @@ class RayWorkers:
                 yield part, outcome
 
     def _next(self, running: dict[Any, Any]) -> Any:
-        """Return the next reference with a value; None if all wait for room in the cluster, which the user is told."""
+        """Return the next reference with a value; None if all wait for room in the cluster, which a message says."""
         patience = None if running else _PATIENCE
         done, _ = self.ray.wait([*running, *self.starting], num_returns=1, timeout=patience)
         if not done and not self._has_reported:
